@@ -1,0 +1,66 @@
+// Softmax attention over blocks of 64 cached tokens: encode, plan, execute, merge.
+//
+// A Plan is plain data: which segments of blocks a query tile reads. An executor turns segments into partials
+// (o, m, l) and merges them in block order, so that pages in RAM, on SSD or on another device can meet. A query row
+// gets the same bits whatever tile, prompt split or thread count it was computed with.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "src/base/result.hpp"
+#include "src/base/tensor.hpp"
+#include "src/base/workspace.hpp"
+#include "storage/region.hpp"
+
+namespace lcrun::attention {
+
+// Geometry and formats of one layer's cache.
+struct KvLayout {
+  int64_t n_kv_heads = 0;
+  int64_t k_dim = 0;  // per head
+  int64_t v_dim = 0;
+  DType k_type = DType::kF16;  // F32 F16 BF16 Q8_0 Q4_0
+  DType v_type = DType::kF16;
+
+  // Extent of one block: all KV heads one after another, each head's K then V.
+  uint64_t head_bytes() const;
+  uint64_t block_bytes() const { return head_bytes() * static_cast<uint64_t>(n_kv_heads); }
+  // kUnsupported (type) or kInvalidArgument (a head that is not a whole number of quant blocks).
+  Status check() const;
+};
+
+// Encodes one token's keys and values into row `row` (0..63) of a block.  // k [n_kv_heads * k_dim], v likewise
+void encode_kv(const KvLayout& layout, const float* k, const float* v, int64_t row, std::byte* block);
+// The inverse, for tests and probes.
+void decode_kv(const KvLayout& layout, const std::byte* block, int64_t row, float* k, float* v);
+
+// Rows [first_row, end_row) of the cache, absolute positions. One segment today for dense and window layers;
+// selectors add more (docs/architecture.md, "plan").
+struct Segment {
+  int64_t first_row = 0;
+  int64_t end_row = 0;
+};
+
+struct AttnParams {
+  KvLayout layout;
+  int64_t n_heads = 0;
+  float scale = 1.0F;           // of q k^T
+  float soft_cap = 0.0F;        // 0 = none
+  int64_t window = 0;           // 0 = all; else query p sees keys (p - window, p]
+  const float* sinks = nullptr;  // [n_heads] extra logits without a value (gpt-oss), or null
+};
+
+// Rows a batch [pos0, pos0 + n) must be able to read.
+Segment dense_segment(const AttnParams& params, int64_t pos0, int64_t n);
+
+// Scratch that attend() needs for batches of up to n_queries.
+uint64_t attend_scratch_bytes(const AttnParams& params, int64_t n_queries, int n_threads);
+
+// Causal attention of queries at positions pos0.. over the region's rows (the batch's own rows are already
+// encoded and reserved or committed).  // q, o [n, n_heads * dim]
+void attend(const AttnParams& params, const storage::Region& kv, int64_t pos0, MatView q, MatView o,
+            Workspace& scratch, int n_threads);
+
+}  // namespace lcrun::attention

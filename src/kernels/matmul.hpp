@@ -1,0 +1,64 @@
+// Matrix products of quantised weights and float activations: what src/model calls.
+//
+// Weights are prepared once (packed into row panels, one layout for all ISAs) and multiplied through the active
+// kernel table. A row of the result has the same bits whatever the number of activation rows in the call, the
+// number of threads, and the other jobs in the call.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "src/base/result.hpp"
+#include "src/base/tensor.hpp"
+#include "src/base/workspace.hpp"
+
+namespace lcrun::kernels {
+
+// A matrix [rows, cols] ready to multiply. Owns its packed copy. Immutable after prepare().
+class Weights {
+ public:
+  // `source` is 2-D in its native format: ne[0] = cols (inputs), ne[1] = rows (outputs). kUnsupported for types
+  // without a kernel, kNoMemory when the copy does not fit.
+  static Result<Weights> prepare(const TensorView& source, int n_threads);
+  int64_t rows() const { return rows_; }
+  int64_t cols() const { return cols_; }
+  DType dtype() const { return dtype_; }
+  uint64_t memory_bytes() const { return packed_.size(); }
+
+ private:
+  friend struct WeightsAccess;  // the product's implementation
+  int64_t rows_ = 0;
+  int64_t cols_ = 0;
+  DType dtype_ = DType::kF32;
+  AlignedBuffer packed_;
+};
+
+// Activation rows in the forms that kernels read (float rows; int8 blocks of 32 with a scale and sums).
+// Planned once for the worst case; set() allocates nothing.
+class Activations {
+ public:
+  Status reserve(int64_t max_rows, int64_t max_cols);
+  // Keeps a view of x (it must live until the products are done) and quantises it; x.cols need not be a multiple
+  // of 32 (padded with zeros).
+  void set(MatView x, int n_threads);
+  MatView x() const { return x_; }
+
+ private:
+  friend struct WeightsAccess;
+  MatView x_;
+  AlignedBuffer quantized_;
+  int64_t max_rows_ = 0;
+  int64_t max_cols_ = 0;
+};
+
+// y[r, o] = sum_c x[r, c] * w[o, c] (+ bias[o]); y is [x.rows, w.rows].
+struct MatmulJob {
+  const Weights* weights = nullptr;
+  MatView y;
+  const float* bias = nullptr;  // [w.rows] or null
+};
+
+// All jobs read the same activations; one parallel region for all of them.
+void matmul(std::span<const MatmulJob> jobs, const Activations& x, int n_threads);
+
+}  // namespace lcrun::kernels
