@@ -29,7 +29,7 @@ const TypeInfo* find_type(DType dtype);
 // Case-insensitive ("q4_k", "Q4_K"); null when unknown.
 const TypeInfo* find_type(std::string_view name);
 // Name of a type, or "type N" for an id unknown to us.
-std::string_view type_name(DType dtype);
+std::string type_name(DType dtype);
 // Bytes of a row of n elements; n must be a multiple of the block size (checked by the caller).
 uint64_t row_bytes(const TypeInfo& type, int64_t n);
 
