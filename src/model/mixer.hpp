@@ -1,0 +1,73 @@
+// TokenMixer: what mixes tokens in a layer (softmax attention, a recurrence). Stateless code over weights; what a
+// sequence must keep is declared as regions and owned by the sequence (storage/region.hpp), so saving, truncating
+// and forking are written once for all mixers.
+//
+// Law: any split of a prompt into forward() calls gives the same bits.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ggufish/model_file.hpp"
+#include "src/base/result.hpp"
+#include "src/base/tensor.hpp"
+#include "src/base/workspace.hpp"
+#include "src/kernels/matmul.hpp"
+#include "src/model/config.hpp"
+#include "storage/region.hpp"
+
+namespace lcrun::model {
+
+// Formats of the KV cache: a choice of the session, not of the model.
+struct CacheOptions {
+  DType type_k = DType::kF16;
+  DType type_v = DType::kF16;
+};
+
+// What one forward step hands to every layer. The caller owns all of it.
+struct StepContext {
+  int64_t pos0 = 0;                             // position of the first row
+  CacheOptions cache;
+  int n_threads = 1;
+  Workspace* scratch = nullptr;                 // shared by layers; each takes and gives back by mark
+  kernels::Activations* activations = nullptr;  // quantised inputs of products
+  // Per RopeSpec: cos and sin of the step's rows.  // [rows, n_rot/2, 2]
+  std::span<const std::span<const float>> rope_tables;
+};
+
+class TokenMixer {
+ public:
+  virtual ~TokenMixer() = default;
+  virtual std::vector<storage::RegionSpec> regions(const CacheOptions& cache) const = 0;
+  virtual Status check_cache(const CacheOptions& cache) const = 0;
+  // Workspace bytes forward() takes for up to max_rows rows.
+  virtual uint64_t scratch_bytes(int64_t max_rows, const CacheOptions& cache, int n_threads) const = 0;
+  // Widest input of a product inside, for planning Activations.
+  virtual int64_t max_product_cols() const = 0;
+  // x: normed input [rows, d_model]; out: [rows, d_model]. Appends the rows to the state (reserve, write; the
+  // model commits all regions after the last layer).
+  virtual Status forward(storage::LayerState& state, const StepContext& step, MatView x, MatView out) const = 0;
+  virtual uint64_t memory_bytes() const = 0;  // private copies of weights
+};
+
+// What a mixer is built from.
+struct MixerBuild {
+  const ggufish::ModelFile& file;
+  const ModelConfig& config;
+  int64_t layer;
+  int n_threads;
+};
+
+struct MixerSpec {
+  const char* name;
+  Result<std::unique_ptr<TokenMixer>> (*create)(const MixerBuild& build);
+};
+
+// The registry: one file mixer_<name>.cpp each, one word in meson.build.
+const MixerSpec* find_mixer(std::string_view name);
+std::span<const MixerSpec* const> all_mixers();
+
+}  // namespace lcrun::model

@@ -1,0 +1,79 @@
+// Model: the network. Immutable after load(); forward() reads like a table of contents.
+//
+// Thread rule: any number of sessions may call the const functions at once, each with its own state and Step.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ggufish/model_file.hpp"
+#include "src/base/result.hpp"
+#include "src/model/config.hpp"
+#include "src/model/mixer.hpp"
+#include "storage/region.hpp"
+
+namespace lcrun::model {
+
+using Token = int32_t;
+
+struct LoadOptions {
+  ggufish::LoadMode load_mode = ggufish::LoadMode::kMmap;
+  int n_threads = 1;
+  // Called with 0..1 while weights are prepared; false cancels (kCancelled). May be empty.
+  std::function<bool(double)> progress;
+};
+
+// Buffers of one sequence's steps, planned once: forward() allocates nothing but KV blocks.
+class Step {
+ public:
+  int64_t max_rows() const { return max_rows_; }
+  uint64_t memory_bytes() const { return scratch.capacity() + fixed_bytes_; }
+
+ private:
+  friend class Model;
+  Workspace scratch;
+  kernels::Activations activations;
+  AlignedBuffer hidden_;                      // [max_rows, d_model]
+  AlignedBuffer rope_;                        // tables of all RopeSpecs
+  std::vector<std::span<const float>> rope_views_;
+  CacheOptions cache_;
+  int64_t max_rows_ = 0;
+  int n_threads_ = 1;
+  uint64_t fixed_bytes_ = 0;
+};
+
+class Model {
+ public:
+  static Result<std::shared_ptr<const Model>> load(std::shared_ptr<const ggufish::ModelFile> file,
+                                                   const LoadOptions& options);
+  ~Model();
+
+  const ModelConfig& config() const;
+  const ggufish::ModelFile& file() const;
+  uint64_t weight_bytes() const;  // private (packed) copies
+
+  // An empty sequence. kUnsupported / kInvalidArgument when the cache formats do not fit the model.
+  Result<storage::SequenceState> new_state(const CacheOptions& cache) const;
+  // Bytes of cache that `n_tokens` take (whole blocks).
+  uint64_t state_bytes(const CacheOptions& cache, int64_t n_tokens) const;
+  // Plans the buffers for batches of up to max_rows tokens.
+  Result<Step> plan(const CacheOptions& cache, int64_t max_rows, int n_threads) const;
+
+  // Runs tokens at positions state.tokens().. (at most step.max_rows() of them) and appends them to the state.
+  // Returns the final normed rows [tokens, d_model], valid until the next call with this step.
+  // kInvalidArgument for an id outside the vocabulary (state unchanged). After any other error the state must be
+  // cleared or truncated by the caller.
+  Result<MatView> forward(std::span<const Token> tokens, storage::SequenceState& state, Step& step) const;
+  // Logits of such rows.  // hidden [rows, d_model] -> out [rows, n_vocab]
+  void logits(MatView hidden, MatView out, Step& step) const;
+
+ private:
+  struct Impl;
+  explicit Model(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lcrun::model
