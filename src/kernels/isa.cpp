@@ -1,4 +1,6 @@
 // Compiled once per instruction set: see kernels.hpp.
+#include "src/kernels/elementwise_impl.hpp"
+#include "src/kernels/scan_impl.hpp"
 #include "src/kernels/slots.hpp"
 
 namespace lcrun::kernels {
@@ -6,7 +8,8 @@ namespace LCRUN_TARGET {
 namespace {
 
 constexpr MatmulSlots kMatmul{};
-constexpr OpSlots kOps{};
+constexpr OpSlots kOps{rms_norm, layer_norm, glu,       activate,   rope,     add_scaled, scale,    soft_cap,
+                       softmax,  dot,        max_value, sum_exp,    delta_step, ssm_step,   conv_step};
 constexpr AttentionSlots kAttention{};
 
 }  // namespace

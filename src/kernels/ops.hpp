@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "src/base/result.hpp"
+#include "src/kernels/slots.hpp"  // Activation
 
 namespace lcrun::kernels {
 
@@ -19,8 +20,6 @@ std::string_view active_isa();
 // Chooses a table for the whole process; call before models are loaded (tests may call it between products:
 // packed weights are the same for all tables). kUnsupported with the list if it is not available.
 Status set_isa(std::string_view name);
-
-enum class Activation : uint8_t { kSilu, kGeluTanh, kGeluErf, kRelu, kReluSquared };
 
 // y = x / sqrt(mean(x^2) + eps) * weight; weight may be null. x and y may be the same row.
 void rms_norm(const float* x, const float* weight, int64_t n, float eps, float* y);
