@@ -50,7 +50,7 @@ class Metadata {
     return has(key) ? get_float(key) : fallback;
   }
   Result<bool> bool_or(std::string_view key, bool fallback) const { return has(key) ? get_bool(key) : fallback; }
-  // An error about a key: "FILE: KEY: found FOUND, wanted WANTED".
+  // An error about a key: "FILE: [offset N: ]KEY: found FOUND, wanted WANTED".
   virtual Error fail(std::string_view key, std::string_view found, std::string_view wanted) const = 0;
 
   struct Entry {
@@ -61,6 +61,8 @@ class Metadata {
     std::string text;        // the value for people, shortened
   };
   virtual std::vector<Entry> entries() const = 0;  // in file order, for `inspect`
+  // Value type and value as they lie in the file, for copies; empty when absent.
+  virtual std::span<const std::byte> encoded(std::string_view /*key*/) const { return {}; }
 };
 
 struct TensorEntry {
@@ -82,7 +84,7 @@ class ModelFile {
   virtual ~ModelFile() = default;
   static Result<std::shared_ptr<const ModelFile>> open(const std::string& path, LoadMode mode, FileSystem& fs);
   // A complete single file in memory (tests, fuzzing); `name` stands for the path in messages. Copies nothing:
-  // the bytes must outlive the object.
+  // the bytes must outlive the object, and be aligned as new and malloc align (tensors are read in place).
   static Result<std::shared_ptr<const ModelFile>> parse(std::span<const std::byte> bytes, const std::string& name);
 
   virtual const std::string& path() const = 0;
