@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# The one command: builds what a change can break and runs every test. Ends with "N passed, N failed, N skipped".
+#
+#   scripts/test.sh            everything: release, sanitizers, 64-bit ARM under qemu, checks
+#   scripts/test.sh quick      release build, unit tests and checks
+#
+# Installs what is missing (apt, PyPI) and fetches the two test models; a second run needs no network.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+MODE=${1:-full}
+[ "$MODE" = full ] || [ "$MODE" = quick ] || die "usage: scripts/test.sh [quick]"
+TOTALS=$(mktemp)
+trap 'rm -f "$TOTALS"' EXIT
+echo 0 0 0 >"$TOTALS"
+
+# run_suites BUILD OPTIONS...: runs tests and adds to the totals; a build that fails counts as one failed test.
+run_suites() {
+  local status=0
+  "$PY" "$ROOT/scripts/run_tests.py" "$@" --totals "$TOTALS" || status=$?
+  [ "$status" -le 1 ] || count_failure "$1 could not be tested"
+}
+
+count_failure() {
+  echo "FAIL $1"
+  awk '{ print $1, $2 + 1, $3 }' "$TOTALS" >"$TOTALS.next" && mv "$TOTALS.next" "$TOTALS"
+}
+
+# Build folders of the other configurations; each has its own step so that one that breaks hides nothing.
+test_release() {
+  say "release build"
+  configure "$ROOT/build" -Dtests=true
+  # run_tests.py counts it where it fails: the folders that do build are still tested.
+  ninja -C "$ROOT/build" -k 0 >"$ROOT/build/test-build.log" 2>&1 ||
+    { grep -A20 'FAILED' "$ROOT/build/test-build.log" | head -80; count_failure "the release build"; }
+  local suites=(--suite checks --suite unit)
+  [ "$MODE" = quick ] || suites+=(--suite golden --suite cli)
+  run_suites "$ROOT/build" "${suites[@]}"
+}
+
+test_sanitized() {
+  say "unit tests with AddressSanitizer and UndefinedBehaviorSanitizer"
+  configure "$ROOT/build-asan" -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false
+  ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1 \
+    run_suites "$ROOT/build-asan" --suite unit --scale 6 --jobs "$(nproc)"
+}
+
+test_aarch64() {
+  say "numeric unit tests for 64-bit ARM, under qemu"
+  configure "$ROOT/build-aarch64" --cross-file "$ROOT/scripts/cross/aarch64-linux-gnu.ini" -Donly_kernels=true
+  run_suites "$ROOT/build-aarch64" --suite unit --wrapper 'qemu-aarch64 -L /usr/aarch64-linux-gnu' --scale 20 \
+    --jobs "$(nproc)"
+}
+
+# shellcheck disable=SC2086  # lists of words
+need_packages $BUILD_PACKAGES $TEST_PACKAGES
+# shellcheck disable=SC2086
+need_python "$MESON_PIN" $TEST_PINS
+for model in smollm2 gemma3; do
+  path=$(fetch_model "$model")
+  say "model $path"
+done
+
+test_release
+if [ "$MODE" = full ]; then
+  test_sanitized
+  test_aarch64
+fi
+read -r passed failed skipped <"$TOTALS"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]
