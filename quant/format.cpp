@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cctype>
 
+#include "format_headers.gen.h"
+#include "quant/canonical.hpp"
 #include "src/base/format.hpp"
 
 namespace lcrun::quant {
@@ -67,14 +69,49 @@ bool same_name(std::string_view a, std::string_view b) {
   });
 }
 
-}  // namespace
-
-const TypeInfo* find_type(DType dtype) {
+constexpr const TypeInfo* find_constant(DType dtype) {
   for (const TypeInfo& type : kTypes) {
     if (type.dtype == dtype) return &type;
   }
   return nullptr;
 }
+
+// A format's header and the type table must say the same.
+template <class F>
+constexpr bool agrees() {
+  const TypeInfo* type = find_constant(F::kDType);
+  return type != nullptr && !type->removed && std::string_view(type->name) == F::kName &&
+         type->block_size == F::kBlockSize && type->block_bytes == static_cast<int32_t>(sizeof(typename F::Block));
+}
+
+template <class F>
+constexpr QuantOps make_ops() {
+  static_assert(agrees<F>());
+  QuantOps ops{};
+  ops.dtype = F::kDType;
+  if constexpr (BlockFormat<F>) {
+    ops.dequantize = dequantize_row<F>;
+    if constexpr (WritableBlockFormat<F>) ops.quantize = quantize_row<F>;
+    ops.packing = F::kPacking;
+    ops.unpack = unpack_block<F>;
+  } else {
+    ops.dequantize = widen_row<F>;
+    ops.quantize = narrow_row<F>;
+  }
+  return ops;
+}
+
+constexpr QuantOps kOps[] = {
+#define LCRUN_QUANT(name) make_ops<name>(),
+#include "formats.gen.h"
+#undef LCRUN_QUANT
+};
+
+}  // namespace
+
+std::span<const QuantOps> all_ops() { return kOps; }
+
+const TypeInfo* find_type(DType dtype) { return find_constant(dtype); }
 
 const TypeInfo* find_type(std::string_view name) {
   for (const TypeInfo& type : kTypes) {
@@ -116,7 +153,5 @@ Error unsupported_type(std::string_view what, DType dtype) {
                     removed ? " (removed from GGUF)" : "", supported_types(false),
                     removed ? "; convert the model again from its source" : "");
 }
-
-std::span<const QuantOps> all_ops() { return {}; }
 
 }  // namespace lcrun::quant

@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 
+#include "quant/packing.hpp"
 #include "src/base/result.hpp"
 #include "src/base/tensor.hpp"
 
@@ -38,8 +39,12 @@ struct QuantOps {
   DType dtype;
   // dst[0..n) = values of the row.
   void (*dequantize)(const std::byte* src, int64_t n, float* dst);
-  // Null for formats that are only read.
+  // Null for formats that are only read. Block formats take NaN as 0 and magnitudes beyond 2^30 as 2^30; F32, F16
+  // and BF16 keep both (F16 turns what is too large into infinity).
   void (*quantize)(const float* src, int64_t n, std::byte* dst);
+  // Block formats: what the codes mean, and one block in that form. Null (and no packing) for F32, F16, BF16.
+  Packing packing;
+  void (*unpack)(const std::byte* block, Unpacked& out);
 };
 
 // Null when the format cannot be computed with.
