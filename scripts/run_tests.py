@@ -26,6 +26,7 @@ from pathlib import Path
 
 Counts = collections.namedtuple("Counts", "passed failed skipped report")
 SKIP_EXIT = 77
+SOME_FAILED = 3  # our own exit status: 1 is also Python's for a broken script
 
 
 def meson_tests(build, suites):
@@ -192,7 +193,7 @@ def main():
         path.write_text(" ".join(str(a + b) for a, b in zip(before, totals)) + "\n")
     else:
         print("{} passed, {} failed, {} skipped".format(*totals))
-    return 1 if totals[1] else 0
+    return SOME_FAILED if totals[1] else 0
 
 
 if __name__ == "__main__":

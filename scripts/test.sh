@@ -18,7 +18,7 @@ echo 0 0 0 >"$TOTALS"
 run_suites() {
   local status=0
   "$PY" "$ROOT/scripts/run_tests.py" "$@" --totals "$TOTALS" || status=$?
-  [ "$status" -le 1 ] || count_failure "$1 could not be tested"
+  [ "$status" -eq 0 ] || [ "$status" -eq 3 ] || count_failure "$1 could not be tested"
 }
 
 count_failure() {
@@ -26,11 +26,10 @@ count_failure() {
   awk '{ print $1, $2 + 1, $3 }' "$TOTALS" >"$TOTALS.next" && mv "$TOTALS.next" "$TOTALS"
 }
 
-# Build folders of the other configurations; each has its own step so that one that breaks hides nothing.
 test_release() {
   say "release build"
   configure "$ROOT/build" -Dtests=true
-  # run_tests.py counts it where it fails: the folders that do build are still tested.
+  # -k 0: what does build is still tested.
   ninja -C "$ROOT/build" -k 0 >"$ROOT/build/test-build.log" 2>&1 ||
     { grep -A20 'FAILED' "$ROOT/build/test-build.log" | head -80; count_failure "the release build"; }
   local suites=(--suite checks --suite unit)
@@ -40,7 +39,8 @@ test_release() {
 
 test_sanitized() {
   say "unit tests with AddressSanitizer and UndefinedBehaviorSanitizer"
-  configure "$ROOT/build-asan" -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false
+  configure "$ROOT/build-asan" -Doptimization=1 -Ddebug=true -Db_ndebug=false \
+    -Db_sanitize=address,undefined -Db_lundef=false -Dwerror=false  # gcc warns of its own library there
   ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1 \
     run_suites "$ROOT/build-asan" --suite unit --scale 6 --jobs "$(nproc)"
 }
