@@ -34,6 +34,7 @@ Status Region::reserve_rows(int64_t n) {
 
 void Region::commit_rows(int64_t n) {
   rows_ += n;
+  if (spec_.kind == RegionKind::kFixed) return;
   LCRUN_DCHECK(blocks_for(rows_) - first_block_ <= static_cast<int64_t>(blocks_.size()));
   if (spec_.kind != RegionKind::kRing) return;
   const int64_t keep_from = std::max<int64_t>(0, rows_ - spec_.capacity) / kBlockTokens;
