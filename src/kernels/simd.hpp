@@ -88,6 +88,15 @@ inline void load_nibbles(const uint8_t* p, F32& low, F32& high) {
   low = _mm512_cvtepi32_ps(_mm512_and_si512(bytes, _mm512_set1_epi32(15)));
   high = _mm512_cvtepi32_ps(_mm512_srli_epi32(bytes, 4));
 }
+// (byte >> shift) & 15 of kLanes bytes, as floats.
+inline F32 load_nibble(const uint8_t* p, int shift) {
+  const __m512i bytes = _mm512_srl_epi32(_mm512_cvtepu8_epi32(load_bytes(p)), _mm_cvtsi32_si128(shift));
+  return _mm512_cvtepi32_ps(_mm512_and_si512(bytes, _mm512_set1_epi32(15)));
+}
+inline void store_f16(uint16_t* p, F32 x) {
+  const __m256i halves = _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  _mm256_storeu_si256(static_cast<__m256i*>(static_cast<void*>(p)), halves);
+}
 #elif defined(LCRUN_SIMD_X86)
 inline float reduce_add(F32 x) {
   __m128 half = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
@@ -118,6 +127,14 @@ inline void load_nibbles(const uint8_t* p, F32& low, F32& high) {
   low = _mm256_cvtepi32_ps(_mm256_and_si256(bytes, _mm256_set1_epi32(15)));
   high = _mm256_cvtepi32_ps(_mm256_srli_epi32(bytes, 4));
 }
+inline F32 load_nibble(const uint8_t* p, int shift) {
+  const __m256i bytes = _mm256_srl_epi32(_mm256_cvtepu8_epi32(load_bytes(p)), _mm_cvtsi32_si128(shift));
+  return _mm256_cvtepi32_ps(_mm256_and_si256(bytes, _mm256_set1_epi32(15)));
+}
+inline void store_f16(uint16_t* p, F32 x) {
+  const __m128i halves = _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  _mm_storeu_si128(static_cast<__m128i*>(static_cast<void*>(p)), halves);
+}
 #elif defined(LCRUN_SIMD_NEON)
 inline float reduce_add(F32 x) { return vaddvq_f32(x); }
 inline float reduce_max(F32 x) { return vmaxvq_f32(x); }
@@ -142,6 +159,11 @@ inline void load_nibbles(const uint8_t* p, F32& low, F32& high) {
   low = vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vand_u8(bytes, vdup_n_u8(15))))));
   high = vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vshr_n_u8(bytes, 4)))));
 }
+inline F32 load_nibble(const uint8_t* p, int shift) {
+  const uint8x8_t bytes = vshl_u8(load_bytes(p), vdup_n_s8(static_cast<int8_t>(-shift)));
+  return vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vand_u8(bytes, vdup_n_u8(15))))));
+}
+inline void store_f16(uint16_t* p, F32 x) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x))); }
 #else
 inline float reduce_add(F32 x) { return x; }
 inline float reduce_max(F32 x) { return x; }
@@ -166,6 +188,30 @@ inline F32 load_bf16(const uint16_t* p) { return from_bits(static_cast<uint32_t>
 inline void load_nibbles(const uint8_t* p, F32& low, F32& high) {
   low = static_cast<float>(*p & 15U);
   high = static_cast<float>(*p >> 4U);
+}
+inline F32 load_nibble(const uint8_t* p, int shift) {
+  return static_cast<float>((static_cast<uint32_t>(*p) >> shift) & 15U);
+}
+// Round to nearest even, like the vector instructions.
+inline void store_f16(uint16_t* p, F32 x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof(bits));
+  const uint32_t sign = (bits >> 16) & 0x8000U;
+  const uint32_t size = bits & 0x7fffffffU;
+  uint32_t half;
+  if (size > 0x7f800000U) {
+    half = 0x7e00U;  // NaN
+  } else if (size >= 0x477ff000U) {
+    half = 0x7c00U;  // rounds past 65504
+  } else if (size < 0x38800000U) {
+    // Subnormal: adding 0.5 leaves the multiple of 2^-24 in the low bits, rounded by the addition.
+    float shifted = from_bits(size) + 0.5F;
+    std::memcpy(&half, &shifted, sizeof(half));
+    half -= 0x3f000000U;
+  } else {
+    half = (size - 0x38000000U + 0xfffU + ((size >> 13) & 1U)) >> 13;
+  }
+  *p = static_cast<uint16_t>(sign | half);
 }
 #endif
 

@@ -35,9 +35,42 @@ struct OpSlots {
                     int64_t kernel, float* y);
 };
 
-// attention_impl.hpp
+// attention_impl.hpp and kv_impl.hpp. Blocks of 64 cached tokens of one KV head, in the layouts of docs/formats.md
+// ("KV blocks"): K has lanes over tokens, V rows of tokens.
+enum class KvType : uint8_t { kF32, kF16, kBF16, kQ8_0, kQ4_0 };
+constexpr int64_t kKvTypes = 5;
+constexpr int64_t kKvBlock = 64;     // tokens of a block
+constexpr int64_t kMaxHeadDim = 1024;
+constexpr int64_t kValuePad = 16;    // o rows and float V tiles are padded to a multiple of this
+
+// Query rows that meet one block: row r sees keys [lo[r], hi[r]) of it, never none.
+struct AttnTile {
+  int64_t rows = 0;
+  int64_t k_dim = 0;
+  int64_t o_stride = 0;   // v_dim padded to kValuePad
+  float soft_cap = 0.0F;  // 0 = none
+  const float* q = nullptr;  // [rows, k_dim], scaled
+  float* s = nullptr;        // [rows, 64] scores, then weights
+  float* o = nullptr;        // [rows, o_stride]
+  float* m = nullptr;        // [rows]
+  float* l = nullptr;        // [rows]
+  const int32_t* lo = nullptr;
+  const int32_t* hi = nullptr;
+};
+
 struct AttentionSlots {
-  int placeholder = 0;
+  // Puts one token's row [dim] into a K or V part of a block.
+  void (*encode_k[kKvTypes])(const float* k, int64_t dim, int64_t row, std::byte* part);
+  void (*encode_v[kKvTypes])(const float* v, int64_t dim, int64_t row, std::byte* part);
+  // A part as floats: K [dim, 64]; V [64, dim padded to kValuePad], padding zero.
+  void (*k_to_f32[kKvTypes])(const std::byte* part, int64_t dim, float* tile);
+  void (*v_to_f32[kKvTypes])(const std::byte* part, int64_t dim, float* tile);
+  // s = q k^T for all 64 keys; the f32 row also takes k_to_f32's tiles.
+  void (*scores[kKvTypes])(const AttnTile& tile, const std::byte* k_part);
+  // s -> exp(s - m) with m, l, o brought up to date (online softmax); weights outside [lo, hi) become 0.
+  void (*softmax)(const AttnTile& tile);
+  // o += s v over the visible keys. Types other than f32 tiles need v_dim == o_stride.
+  void (*accumulate[kKvTypes])(const AttnTile& tile, const std::byte* v_part);
 };
 
 struct Kernels {

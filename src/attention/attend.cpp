@@ -1,0 +1,326 @@
+// The executor: runs a Plan over blocks in RAM with the active kernel table.
+//
+// A span is 16 blocks (1024 keys) by absolute position. Each query row builds one partial per span, block by block
+// in order, and merges span partials in order: that order is the same whoever computes a span, so a row's bits
+// depend on its own query, its position and the keys alone.
+//   prefill  tasks = (KV head, tile of queries): a block's keys and values become floats once for all query heads of
+//            the group and all queries of the tile (some 64 rows)
+//   decode   tasks = (KV head, span), in waves of spans so that scratch does not grow with the context; the few rows
+//            read the cache directly, in one pass over its bytes
+// Thread rule: one driving thread; workers write only their own scratch and their own output rows.
+#include <algorithm>
+
+#include "src/attention/attention.hpp"
+#include "src/attention/kv_block.hpp"
+#include "src/attention/partial.hpp"
+#include "src/attention/plan.hpp"
+#include "src/base/check.hpp"
+#include "src/base/parallel.hpp"
+#include "src/kernels/kernels.hpp"
+
+namespace lcrun::attention {
+namespace {
+
+using kernels::AttnTile;
+using kernels::kKvBlock;
+
+constexpr int64_t kSpanRows = 16 * kKvBlock;
+constexpr int64_t kTileRows = 64;     // query heads times queries of a prefill tile
+constexpr int64_t kFewQueries = 8;    // batches up to this split keys over threads instead of queries
+constexpr int64_t kWaveSpans = 16;    // spans in flight in that case
+constexpr int64_t kDirectRows = 8;    // up to this many rows read the cache without a float copy
+constexpr int64_t kSerialWork = 1 << 18;  // multiply-adds below which waking threads costs more than it saves
+
+int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+int64_t ceil_div(int64_t n, int64_t unit) { return (n + unit - 1) / unit; }
+
+struct Geometry {
+  int64_t group;        // query heads per KV head
+  int64_t o_stride;
+  int64_t tile_tokens;  // queries of a prefill tile
+  uint64_t head_bytes;
+  uint64_t k_bytes;
+  int64_t k_index;
+  int64_t v_index;
+
+  explicit Geometry(const AttnParams& params)
+      : group(params.n_heads / params.layout.n_kv_heads),
+        o_stride(round_up(params.layout.v_dim, kernels::kValuePad)),
+        tile_tokens(std::max<int64_t>(1, kTileRows / group)),
+        head_bytes(params.layout.head_bytes()),
+        k_bytes(part_bytes(params.layout.k_type, params.layout.k_dim)),
+        k_index(kv_index(params.layout.k_type)),
+        v_index(kv_index(params.layout.v_type)) {}
+
+  bool is_few(int64_t n_queries) const { return n_queries <= std::min(kFewQueries, tile_tokens); }
+};
+
+// One worker's memory for tiles of up to `rows` rows.
+struct TileScratch {
+  float* k = nullptr;  // [k_dim, 64]
+  float* v = nullptr;  // [64, o_stride]
+  float* q = nullptr;  // [rows, k_dim]
+  float* s = nullptr;  // [rows, 64]
+  float* span = nullptr;   // memory of AttnPartial [rows]
+  float* total = nullptr;  // the same
+  int32_t* lo = nullptr;   // [rows]
+  int32_t* hi = nullptr;   // [rows]
+
+  // Walks the layout; with `memory` null only counts. Returns the floats used.
+  int64_t lay_out(float* memory, const Geometry& geometry, int64_t k_dim, int64_t rows) {
+    int64_t used = 0;
+    const auto place = [&](int64_t count) {
+      float* at = memory == nullptr ? nullptr : memory + used;
+      used += round_up(count, 16);
+      return at;
+    };
+    k = place(k_dim * kKvBlock);
+    v = place(geometry.o_stride * kKvBlock);
+    q = place(rows * k_dim);
+    s = place(rows * kKvBlock);
+    span = place(AttnPartial::floats(rows, geometry.o_stride));
+    total = place(AttnPartial::floats(rows, geometry.o_stride));
+    lo = reinterpret_cast<int32_t*>(place(rows));
+    hi = reinterpret_cast<int32_t*>(place(rows));
+    return used;
+  }
+};
+
+struct Needs {
+  int64_t rows;           // of a tile
+  int64_t thread_floats;  // of one worker
+  int64_t few_floats;     // partials of a decode wave and their totals, all heads
+
+  Needs(const AttnParams& params, const Geometry& geometry, int64_t n_queries)
+      : rows(std::min(geometry.tile_tokens, n_queries) * geometry.group) {
+    thread_floats = TileScratch{}.lay_out(nullptr, geometry, params.layout.k_dim, rows);
+    const int64_t few_rows = std::min({kFewQueries, geometry.tile_tokens, n_queries}) * geometry.group;
+    few_floats = params.layout.n_kv_heads * (kWaveSpans + 1) * partial_floats(few_rows, geometry);
+  }
+  static int64_t partial_floats(int64_t rows, const Geometry& geometry) {
+    return round_up(AttnPartial::floats(rows, geometry.o_stride), 16);
+  }
+};
+
+class Executor {
+ public:
+  Executor(const AttnParams& params, const storage::Region& kv, const Plan& plan, int64_t pos0, MatView q, MatView o)
+      : params_(params), kv_(kv), plan_(plan), pos0_(pos0), q_(q), o_(o), geometry_(params) {}
+
+  void run(Workspace& scratch, int n_threads);
+
+ private:
+  void run_tiles(std::span<float> memory, int n_threads);
+  void run_few(std::span<float> memory, std::span<float> partials, int n_threads);
+  void gather(int64_t kv_head, int64_t first, int64_t count, float* q) const;
+  void scatter(int64_t kv_head, int64_t first, int64_t count, const AttnPartial& total) const;
+  void visit_span(int64_t kv_head, int64_t first, int64_t count, int64_t span, const TileScratch& scratch,
+                  const AttnPartial& partial) const;
+  void visit_block(int64_t kv_head, int64_t first, int64_t count, int64_t block, Segment rows,
+                   const TileScratch& scratch, const AttnPartial& partial) const;
+  void compute(const AttnTile& tile, const std::byte* head, const TileScratch& scratch) const;
+
+  // First cached row that the query at `pos` may see.
+  int64_t floor_of(int64_t pos) const {
+    return params_.window > 0 ? std::max<int64_t>(0, pos - params_.window + 1) : 0;
+  }
+  // Spans that queries [first, first + count) may meet.
+  int64_t first_span(int64_t first) const {
+    return std::max(plan_.segments.front().first_row, floor_of(pos0_ + first)) / kSpanRows;
+  }
+  int64_t end_span(int64_t first, int64_t count) const {
+    return ceil_div(std::min(plan_.segments.back().end_row, pos0_ + first + count), kSpanRows);
+  }
+
+  const AttnParams& params_;
+  const storage::Region& kv_;
+  const Plan& plan_;
+  const int64_t pos0_;
+  const MatView q_;
+  const MatView o_;
+  const Geometry geometry_;
+  const kernels::AttentionSlots& kernel_ = kernels::active().attention;
+};
+
+// Rows of a tile: query by query, the heads of the group within; scaled once here.
+void Executor::gather(int64_t kv_head, int64_t first, int64_t count, float* q) const {
+  const int64_t width = geometry_.group * params_.layout.k_dim;
+  for (int64_t t = first; t < first + count; ++t) {
+    const float* from = q_.row(t) + kv_head * width;
+    for (int64_t i = 0; i < width; ++i) *q++ = from[i] * params_.scale;
+  }
+}
+
+void Executor::scatter(int64_t kv_head, int64_t first, int64_t count, const AttnPartial& total) const {
+  const int64_t v_dim = params_.layout.v_dim;
+  for (int64_t t = 0; t < count; ++t) {
+    for (int64_t g = 0; g < geometry_.group; ++g) {
+      const int64_t head = kv_head * geometry_.group + g;
+      const float* sink = params_.sinks != nullptr ? params_.sinks + head : nullptr;
+      finish(total, t * geometry_.group + g, sink, v_dim, o_.row(first + t) + head * v_dim);
+    }
+  }
+}
+
+void Executor::compute(const AttnTile& tile, const std::byte* head, const TileScratch& scratch) const {
+  const std::byte* k_part = head;
+  const std::byte* v_part = head + geometry_.k_bytes;
+  const int64_t k_dim = params_.layout.k_dim;
+  const int64_t v_dim = params_.layout.v_dim;
+  const bool is_direct = tile.rows <= kDirectRows;
+  int64_t k_index = geometry_.k_index;
+  if (!is_direct && k_index != 0) {
+    kernel_.k_to_f32[k_index](k_part, k_dim, scratch.k);
+    k_part = reinterpret_cast<const std::byte*>(scratch.k);
+    k_index = 0;
+  }
+  kernel_.scores[k_index](tile, k_part);
+  kernel_.softmax(tile);
+  int64_t v_index = geometry_.v_index;
+  if (v_dim != geometry_.o_stride || (!is_direct && v_index != 0)) {
+    kernel_.v_to_f32[v_index](v_part, v_dim, scratch.v);
+    v_part = reinterpret_cast<const std::byte*>(scratch.v);
+    v_index = 0;
+  }
+  kernel_.accumulate[v_index](tile, v_part);
+}
+
+// Queries [first, first + count) meet rows `rows` of one block. The queries that see any of it are neighbours.
+void Executor::visit_block(int64_t kv_head, int64_t first, int64_t count, int64_t block, Segment rows,
+                           const TileScratch& scratch, const AttnPartial& partial) const {
+  const int64_t base = block * kKvBlock;
+  int64_t begin = count;
+  int64_t end = 0;
+  for (int64_t t = 0; t < count; ++t) {
+    const int64_t pos = pos0_ + first + t;
+    const int64_t lo = std::max({rows.first_row, floor_of(pos), base}) - base;
+    const int64_t hi = std::min({rows.end_row, pos + 1, base + kKvBlock}) - base;
+    if (hi <= lo) continue;
+    begin = std::min(begin, t);
+    end = t + 1;
+    std::fill_n(scratch.lo + t * geometry_.group, geometry_.group, static_cast<int32_t>(lo));
+    std::fill_n(scratch.hi + t * geometry_.group, geometry_.group, static_cast<int32_t>(hi));
+  }
+  if (begin >= end) return;
+  const int64_t row = begin * geometry_.group;
+  AttnTile tile;
+  tile.rows = (end - begin) * geometry_.group;
+  tile.k_dim = params_.layout.k_dim;
+  tile.o_stride = geometry_.o_stride;
+  tile.soft_cap = params_.soft_cap;
+  tile.q = scratch.q + row * tile.k_dim;
+  tile.s = scratch.s;
+  tile.o = partial.o + row * tile.o_stride;
+  tile.m = partial.m + row;
+  tile.l = partial.l + row;
+  tile.lo = scratch.lo + row;
+  tile.hi = scratch.hi + row;
+  compute(tile, kv_.block(block) + static_cast<uint64_t>(kv_head) * geometry_.head_bytes, scratch);
+}
+
+void Executor::visit_span(int64_t kv_head, int64_t first, int64_t count, int64_t span, const TileScratch& scratch,
+                          const AttnPartial& partial) const {
+  const int64_t low = std::max(span * kSpanRows, floor_of(pos0_ + first));
+  const int64_t high = std::min((span + 1) * kSpanRows, pos0_ + first + count);
+  for (const Segment& segment : plan_.segments) {
+    const Segment rows{std::max(segment.first_row, low), std::min(segment.end_row, high)};
+    for (int64_t block = rows.first_row / kKvBlock; block * kKvBlock < rows.end_row; ++block) {
+      visit_block(kv_head, first, count, block, rows, scratch, partial);
+    }
+  }
+}
+
+void Executor::run_tiles(std::span<float> memory, int n_threads) {
+  const Needs needs(params_, geometry_, q_.rows);
+  const int64_t n_tiles = ceil_div(q_.rows, geometry_.tile_tokens);
+  const int64_t n_kv_heads = params_.layout.n_kv_heads;
+  parallel_for(n_threads, n_tiles * n_kv_heads, [&](int64_t task, int thread) {
+    // Late tiles see the most keys: they go first, so that no thread is left with one at the end.
+    const int64_t first = (n_tiles - 1 - task / n_kv_heads) * geometry_.tile_tokens;
+    const int64_t kv_head = task % n_kv_heads;
+    const int64_t count = std::min(geometry_.tile_tokens, q_.rows - first);
+    const int64_t rows = count * geometry_.group;
+    TileScratch scratch;
+    scratch.lay_out(memory.data() + thread * needs.thread_floats, geometry_, params_.layout.k_dim, needs.rows);
+    const AttnPartial part = AttnPartial::over(scratch.span, rows, geometry_.o_stride);
+    const AttnPartial total = AttnPartial::over(scratch.total, rows, geometry_.o_stride);
+    gather(kv_head, first, count, scratch.q);
+    init(total);
+    for (int64_t span = first_span(first); span < end_span(first, count); ++span) {
+      init(part);
+      visit_span(kv_head, first, count, span, scratch, part);
+      merge(total, part);
+    }
+    scatter(kv_head, first, count, total);
+  });
+}
+
+void Executor::run_few(std::span<float> memory, std::span<float> partials, int n_threads) {
+  const Needs needs(params_, geometry_, q_.rows);
+  const int64_t n_kv_heads = params_.layout.n_kv_heads;
+  const int64_t count = q_.rows;
+  const int64_t size = Needs::partial_floats(needs.rows, geometry_);
+  const auto partial_at = [&](int64_t kv_head, int64_t slot) {
+    return AttnPartial::over(partials.data() + (kv_head * (kWaveSpans + 1) + slot) * size, needs.rows,
+                             geometry_.o_stride);
+  };
+  for (int64_t head = 0; head < n_kv_heads; ++head) init(partial_at(head, kWaveSpans));
+  const int64_t end = end_span(0, count);
+  for (int64_t wave = first_span(0); wave < end; wave += kWaveSpans) {
+    const int64_t n_spans = std::min(kWaveSpans, end - wave);
+    parallel_for(n_threads, n_spans * n_kv_heads, [&](int64_t task, int thread) {
+      const int64_t kv_head = task / n_spans;
+      const int64_t slot = task % n_spans;
+      TileScratch scratch;
+      scratch.lay_out(memory.data() + thread * needs.thread_floats, geometry_, params_.layout.k_dim, needs.rows);
+      gather(kv_head, 0, count, scratch.q);
+      init(partial_at(kv_head, slot));
+      visit_span(kv_head, 0, count, wave + slot, scratch, partial_at(kv_head, slot));
+    });
+    for (int64_t head = 0; head < n_kv_heads; ++head) {
+      for (int64_t slot = 0; slot < n_spans; ++slot) merge(partial_at(head, kWaveSpans), partial_at(head, slot));
+    }
+  }
+  for (int64_t head = 0; head < n_kv_heads; ++head) scatter(head, 0, count, partial_at(head, kWaveSpans));
+}
+
+void Executor::run(Workspace& scratch, int n_threads) {
+  const Needs needs(params_, geometry_, q_.rows);
+  int64_t keys = 0;
+  for (const Segment& segment : plan_.segments) keys += segment.end_row - segment.first_row;
+  const int64_t work = keys * q_.rows * params_.n_heads * (params_.layout.k_dim + params_.layout.v_dim);
+  const int workers = work < kSerialWork ? 1 : std::max(1, n_threads);
+  const std::span<float> memory = scratch.take<float>(needs.thread_floats * workers);
+  if (!geometry_.is_few(q_.rows)) return run_tiles(memory, workers);
+  run_few(memory, scratch.take<float>(needs.few_floats), workers);
+}
+
+}  // namespace
+
+Segment dense_segment(const AttnParams& params, int64_t pos0, int64_t n) {
+  const int64_t first = params.window > 0 ? std::max<int64_t>(0, pos0 - params.window + 1) : 0;
+  return {first, pos0 + n};
+}
+
+uint64_t attend_scratch_bytes(const AttnParams& params, int64_t n_queries, int n_threads) {
+  const Geometry geometry(params);
+  const Needs needs(params, geometry, std::max<int64_t>(1, n_queries));
+  const int64_t workers = std::max(1, n_threads);
+  return Workspace::bytes_of<float>(needs.thread_floats * workers) + Workspace::bytes_of<float>(needs.few_floats);
+}
+
+void execute(const AttnParams& params, const storage::Region& kv, const Plan& plan, int64_t pos0, MatView q,
+             MatView o, Workspace& scratch, int n_threads) {
+  LCRUN_CHECK(params.n_heads % params.layout.n_kv_heads == 0);
+  LCRUN_CHECK(!plan.segments.empty() && plan.segments.front().first_row >= kv.first_row());
+  if (q.rows == 0) return;
+  Executor(params, kv, plan, pos0, q, o).run(scratch, n_threads);
+}
+
+void attend(const AttnParams& params, const storage::Region& kv, int64_t pos0, MatView q, MatView o,
+            Workspace& scratch, int n_threads) {
+  const Segment all = dense_segment(params, pos0, q.rows);
+  execute(params, kv, Plan{{&all, 1}}, pos0, q, o, scratch, n_threads);
+}
+
+}  // namespace lcrun::attention

@@ -1,0 +1,290 @@
+// Cached keys and values of one KV head and 64 tokens: encoding rows, and readers that give vectors of floats.
+//
+// Layouts (docs/formats.md, "KV blocks"; on disk in sessions):
+//   K  f32 f16 bf16  [dim][64]
+//      q8_0          int8 [dim][64], then f16 scales [dim / 32][64]
+//      q4_0          bytes [dim / 2][64] (low bits dimension 2i, high bits 2i + 1), then f16 scales [dim / 32][64]
+//   V  f32 f16 bf16  [64][dim]
+//      q8_0          int8 [64][dim], then f16 scales [64][dim / 32]
+//      q4_0          bytes [64][dim / 2] (16 bytes of 32 elements: low bits i, high bits i + 16), then f16 scales
+// K runs along tokens so that scores of 64 keys are vectors with no transposition and no horizontal sum; V runs
+// along the head so that outputs are. A token owns whole bytes: rows are written one at a time, in any order.
+// Every reader gives the same float for an element, whatever the instruction set.
+#pragma once
+
+#include "src/kernels/simd.hpp"
+#include "src/kernels/slots.hpp"
+
+namespace lcrun::kernels {
+namespace LCRUN_TARGET {
+namespace {
+
+constexpr int64_t kGroup = 32;             // elements that share a scale
+constexpr float kHalfMax = 65504.0F;
+
+// --- encoding ----------------------------------------------------------------------------------------------------
+
+inline uint16_t half_of(float x) {
+  uint16_t lanes[kLanes];
+  store_f16(lanes, splat(x));
+  return lanes[0];
+}
+
+inline uint16_t bf16_of(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof(bits));
+  if ((bits & 0x7fffffffU) > 0x7f800000U) return static_cast<uint16_t>((bits >> 16) | 0x40U);  // stays NaN
+  return static_cast<uint16_t>((bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16);
+}
+
+// Saturating: a key beyond 65504 must not become infinite (0 * inf would poison rows that do not even see it).
+void halves_of(const float* x, int64_t dim, uint16_t* out) {
+  const F32 top = splat(kHalfMax);
+  const F32 bottom = splat(-kHalfMax);
+  int64_t i = 0;
+  for (; i + kLanes <= dim; i += kLanes) store_f16(out + i, vmin(vmax(load(x + i), bottom), top));
+  if (i < dim) {
+    uint16_t lanes[kLanes];
+    store_f16(lanes, vmin(vmax(load_part(x + i, dim - i), bottom), top));
+    for (int64_t j = 0; i + j < dim; ++j) out[i + j] = lanes[j];
+  }
+}
+
+// Nearest integer within [low, high], also for NaN.
+inline int32_t to_code(float x, float low, float high) {
+  const float magic = 12582912.0F;
+  const float bounded = x > high ? high : (x > low ? x : low);
+  return static_cast<int32_t>((bounded + magic) - magic);
+}
+
+// 32 values as a scale and codes: x ~ scale * code, code in [-127, 127].
+inline uint16_t codes_q8(const float* x, int8_t* codes) {
+  float top = 0.0F;
+  for (int64_t i = 0; i < kGroup; ++i) top = std::fabs(x[i]) > top ? std::fabs(x[i]) : top;
+  const float scale = top / 127.0F < kHalfMax ? top / 127.0F : kHalfMax;
+  const float inverse = scale > 0.0F ? 1.0F / scale : 0.0F;
+  for (int64_t i = 0; i < kGroup; ++i) codes[i] = static_cast<int8_t>(to_code(x[i] * inverse, -127.0F, 127.0F));
+  return half_of(scale);
+}
+
+// 32 values as a scale and codes: x ~ scale * (code - 8), code in [0, 15]; the largest value gets code 0.
+inline uint16_t codes_q4(const float* x, uint8_t* codes) {
+  float extreme = 0.0F;
+  for (int64_t i = 0; i < kGroup; ++i) extreme = std::fabs(x[i]) > std::fabs(extreme) ? x[i] : extreme;
+  float scale = extreme / -8.0F;
+  scale = scale > kHalfMax ? kHalfMax : (scale < -kHalfMax ? -kHalfMax : scale);
+  const float inverse = scale != 0.0F ? 1.0F / scale : 0.0F;
+  for (int64_t i = 0; i < kGroup; ++i) codes[i] = static_cast<uint8_t>(to_code(x[i] * inverse + 8.0F, 0.0F, 15.0F));
+  return half_of(scale);
+}
+
+inline void put_half(std::byte* p, int64_t index, uint16_t half) {
+  std::memcpy(p + index * 2, &half, sizeof(half));
+}
+
+void encode_k_f32(const float* k, int64_t dim, int64_t row, std::byte* part) {
+  for (int64_t d = 0; d < dim; ++d) std::memcpy(part + (d * kKvBlock + row) * 4, k + d, sizeof(float));
+}
+void encode_k_f16(const float* k, int64_t dim, int64_t row, std::byte* part) {
+  uint16_t halves[kMaxHeadDim];
+  halves_of(k, dim, halves);
+  for (int64_t d = 0; d < dim; ++d) put_half(part, d * kKvBlock + row, halves[d]);
+}
+void encode_k_bf16(const float* k, int64_t dim, int64_t row, std::byte* part) {
+  for (int64_t d = 0; d < dim; ++d) put_half(part, d * kKvBlock + row, bf16_of(k[d]));
+}
+void encode_k_q8_0(const float* k, int64_t dim, int64_t row, std::byte* part) {
+  std::byte* scales = part + dim * kKvBlock;
+  for (int64_t g = 0; g < dim / kGroup; ++g) {
+    int8_t codes[kGroup];
+    put_half(scales, g * kKvBlock + row, codes_q8(k + g * kGroup, codes));
+    for (int64_t i = 0; i < kGroup; ++i) {
+      part[(g * kGroup + i) * kKvBlock + row] = static_cast<std::byte>(codes[i]);
+    }
+  }
+}
+void encode_k_q4_0(const float* k, int64_t dim, int64_t row, std::byte* part) {
+  std::byte* scales = part + dim / 2 * kKvBlock;
+  for (int64_t g = 0; g < dim / kGroup; ++g) {
+    uint8_t codes[kGroup];
+    put_half(scales, g * kKvBlock + row, codes_q4(k + g * kGroup, codes));
+    for (int64_t i = 0; i < kGroup / 2; ++i) {
+      const int packed = codes[2 * i] | (codes[2 * i + 1] << 4);
+      part[(g * kGroup / 2 + i) * kKvBlock + row] = static_cast<std::byte>(packed);
+    }
+  }
+}
+
+void encode_v_f32(const float* v, int64_t dim, int64_t row, std::byte* part) {
+  std::memcpy(part + row * dim * 4, v, static_cast<size_t>(dim) * 4);
+}
+void encode_v_f16(const float* v, int64_t dim, int64_t row, std::byte* part) {
+  uint16_t halves[kMaxHeadDim];
+  halves_of(v, dim, halves);
+  std::memcpy(part + row * dim * 2, halves, static_cast<size_t>(dim) * 2);
+}
+void encode_v_bf16(const float* v, int64_t dim, int64_t row, std::byte* part) {
+  for (int64_t d = 0; d < dim; ++d) put_half(part, row * dim + d, bf16_of(v[d]));
+}
+void encode_v_q8_0(const float* v, int64_t dim, int64_t row, std::byte* part) {
+  std::byte* scales = part + dim * kKvBlock;
+  for (int64_t g = 0; g < dim / kGroup; ++g) {
+    int8_t codes[kGroup];
+    put_half(scales, row * (dim / kGroup) + g, codes_q8(v + g * kGroup, codes));
+    std::memcpy(part + row * dim + g * kGroup, codes, sizeof(codes));
+  }
+}
+void encode_v_q4_0(const float* v, int64_t dim, int64_t row, std::byte* part) {
+  std::byte* scales = part + dim / 2 * kKvBlock;
+  for (int64_t g = 0; g < dim / kGroup; ++g) {
+    uint8_t codes[kGroup];
+    put_half(scales, row * (dim / kGroup) + g, codes_q4(v + g * kGroup, codes));
+    for (int64_t i = 0; i < kGroup / 2; ++i) {
+      const int packed = codes[i] | (codes[i + kGroup / 2] << 4);
+      part[row * (dim / 2) + g * kGroup / 2 + i] = static_cast<std::byte>(packed);
+    }
+  }
+}
+
+// --- readers -----------------------------------------------------------------------------------------------------
+
+template <class T>
+inline const T* as(const std::byte* p) {
+  return static_cast<const T*>(static_cast<const void*>(p));
+}
+
+// Scales as floats, converted once per block and head.
+struct Scales {
+  float values[kMaxHeadDim / kGroup * kKvBlock];
+
+  // dim / 32 * 64 of them: a whole number of vectors.
+  void fill(const std::byte* halves, int64_t dim) {
+    const int64_t count = dim / kGroup * kKvBlock;
+    for (int64_t i = 0; i < count; i += kLanes) store(values + i, load_f16(as<uint16_t>(halves) + i));
+  }
+};
+
+// A K reader gives kStep dimensions from d on, for the kLanes keys from `key` on.
+struct KeysF32 {
+  static constexpr int64_t kStep = 1;
+  const float* p;
+  KeysF32(const std::byte* part, int64_t) : p(as<float>(part)) {}
+  void get(int64_t d, int64_t key, F32* out) const { out[0] = load(p + d * kKvBlock + key); }
+};
+struct KeysF16 {
+  static constexpr int64_t kStep = 1;
+  const uint16_t* p;
+  KeysF16(const std::byte* part, int64_t) : p(as<uint16_t>(part)) {}
+  void get(int64_t d, int64_t key, F32* out) const { out[0] = load_f16(p + d * kKvBlock + key); }
+};
+struct KeysBF16 {
+  static constexpr int64_t kStep = 1;
+  const uint16_t* p;
+  KeysBF16(const std::byte* part, int64_t) : p(as<uint16_t>(part)) {}
+  void get(int64_t d, int64_t key, F32* out) const { out[0] = load_bf16(p + d * kKvBlock + key); }
+};
+struct KeysQ8 {
+  static constexpr int64_t kStep = 1;
+  const int8_t* p;
+  Scales scales;
+  KeysQ8(const std::byte* part, int64_t dim) : p(as<int8_t>(part)) { scales.fill(part + dim * kKvBlock, dim); }
+  void get(int64_t d, int64_t key, F32* out) const {
+    out[0] = load_i8(p + d * kKvBlock + key) * load(scales.values + d / kGroup * kKvBlock + key);
+  }
+};
+struct KeysQ4 {
+  static constexpr int64_t kStep = 2;
+  const uint8_t* p;
+  Scales scales;
+  KeysQ4(const std::byte* part, int64_t dim) : p(as<uint8_t>(part)) {
+    scales.fill(part + dim / 2 * kKvBlock, dim);
+  }
+  void get(int64_t d, int64_t key, F32* out) const {
+    const F32 scale = load(scales.values + d / kGroup * kKvBlock + key);
+    load_nibbles(p + d / 2 * kKvBlock + key, out[0], out[1]);
+    out[0] = (out[0] - splat(8.0F)) * scale;
+    out[1] = (out[1] - splat(8.0F)) * scale;
+  }
+};
+
+// A V reader gives the kLanes elements from `column` on of one key's row; dim is a multiple of kLanes.
+struct ValuesF32 {
+  const float* p;
+  int64_t dim;
+  ValuesF32(const std::byte* part, int64_t n) : p(as<float>(part)), dim(n) {}
+  F32 get(int64_t key, int64_t column) const { return load(p + key * dim + column); }
+};
+struct ValuesF16 {
+  const uint16_t* p;
+  int64_t dim;
+  ValuesF16(const std::byte* part, int64_t n) : p(as<uint16_t>(part)), dim(n) {}
+  F32 get(int64_t key, int64_t column) const { return load_f16(p + key * dim + column); }
+};
+struct ValuesBF16 {
+  const uint16_t* p;
+  int64_t dim;
+  ValuesBF16(const std::byte* part, int64_t n) : p(as<uint16_t>(part)), dim(n) {}
+  F32 get(int64_t key, int64_t column) const { return load_bf16(p + key * dim + column); }
+};
+struct ValuesQ8 {
+  const int8_t* p;
+  int64_t dim;
+  Scales scales;
+  ValuesQ8(const std::byte* part, int64_t n) : p(as<int8_t>(part)), dim(n) {
+    scales.fill(part + dim * kKvBlock, dim);
+  }
+  F32 get(int64_t key, int64_t column) const {
+    const float scale = scales.values[key * (dim / kGroup) + column / kGroup];
+    return load_i8(p + key * dim + column) * splat(scale);
+  }
+};
+struct ValuesQ4 {
+  const uint8_t* p;
+  int64_t dim;
+  Scales scales;
+  ValuesQ4(const std::byte* part, int64_t n) : p(as<uint8_t>(part)), dim(n) {
+    scales.fill(part + dim / 2 * kKvBlock, dim);
+  }
+  F32 get(int64_t key, int64_t column) const {
+    const float scale = scales.values[key * (dim / kGroup) + column / kGroup];
+    const uint8_t* bytes = p + key * (dim / 2) + column / kGroup * (kGroup / 2) + column % (kGroup / 2);
+    const int shift = column % kGroup < kGroup / 2 ? 0 : 4;
+    return (load_nibble(bytes, shift) - splat(8.0F)) * splat(scale);
+  }
+};
+
+// --- whole parts as floats ---------------------------------------------------------------------------------------
+
+template <class Keys>
+void keys_to_f32(const std::byte* part, int64_t dim, float* tile) {
+  const Keys keys(part, dim);
+  for (int64_t d = 0; d < dim; d += Keys::kStep) {
+    for (int64_t key = 0; key < kKvBlock; key += kLanes) {
+      F32 values[Keys::kStep];
+      keys.get(d, key, values);
+      for (int64_t i = 0; i < Keys::kStep; ++i) store(tile + (d + i) * kKvBlock + key, values[i]);
+    }
+  }
+}
+
+// Rows of dim padded to kValuePad. Whole vectors come from the reader; the last part of a row (never quantised: such
+// heads are multiples of 32) goes through a padded copy.
+template <class Values, class Element>
+void values_to_f32(const std::byte* part, int64_t dim, float* tile) {
+  const Values values(part, dim);
+  const int64_t stride = (dim + kValuePad - 1) / kValuePad * kValuePad;
+  const int64_t whole = dim / kLanes * kLanes;
+  for (int64_t key = 0; key < kKvBlock; ++key) {
+    float* row = tile + key * stride;
+    for (int64_t column = 0; column < whole; column += kLanes) store(row + column, values.get(key, column));
+    if (whole == stride) continue;
+    Element rest[kValuePad + kLanes] = {};
+    for (int64_t i = whole; i < dim; ++i) rest[i - whole] = as<Element>(part)[key * dim + i];
+    const Values padded(static_cast<const std::byte*>(static_cast<const void*>(rest)), 0);
+    for (int64_t column = whole; column < stride; column += kLanes) store(row + column, padded.get(0, column - whole));
+  }
+}
+
+}  // namespace
+}  // namespace LCRUN_TARGET
+}  // namespace lcrun::kernels

@@ -1,0 +1,163 @@
+// Encoding and reading back keys and values: every cache type, every instruction set.
+#include <cstring>
+#include <vector>
+
+#include "src/attention/attention.hpp"
+#include "src/attention/kv_block.hpp"
+#include "src/kernels/kernels.hpp"
+#include "tests/support/isas.hpp"
+#include "tests/support/random.hpp"
+#include <catch2/catch.hpp>
+
+using namespace lcrun;
+using namespace lcrun::test;
+using attention::KvLayout;
+
+namespace {
+
+const DType kTypes[] = {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0};
+
+// Largest error of a value of size <= 4 in a group whose largest is <= 4.
+double step_of(DType type) {
+  switch (type) {
+    case DType::kF32: return 0.0;
+    case DType::kF16: return 4.0 / 2048;
+    case DType::kBF16: return 4.0 / 256;
+    case DType::kQ8_0: return 4.0 / 127 * 0.51 + 4.0 / 2048;  // half a step, and the rounding of the scale
+    default: return 4.0 / 8 + 4.0 / 1024;                     // a positive extreme is clipped by up to one step
+  }
+}
+
+std::vector<std::byte> random_block(const KvLayout& layout, uint64_t seed) {
+  std::vector<std::byte> block(layout.block_bytes());
+  Random random(seed);
+  for (int64_t row = 0; row < 64; ++row) {
+    const auto k = random.row(layout.n_kv_heads * layout.k_dim, -4, 4);
+    const auto v = random.row(layout.n_kv_heads * layout.v_dim, -4, 4);
+    attention::encode_kv(layout, k.data(), v.data(), row, block.data());
+  }
+  return block;
+}
+
+}  // namespace
+
+TEST_CASE("a row reads back within the step of its format", "[attention]") {
+  for_each_isa([](const std::string&) {
+    for (const DType type : kTypes) {
+      const KvLayout layout{2, 64, 96, type, type};
+      std::vector<std::byte> block(layout.block_bytes());
+      Random random(7);
+      const auto k = random.row(2 * 64, -4, 4), v = random.row(2 * 96, -4, 4);
+      attention::encode_kv(layout, k.data(), v.data(), 37, block.data());
+      std::vector<float> k_back(k.size()), v_back(v.size());
+      attention::decode_kv(layout, block.data(), 37, k_back.data(), v_back.data());
+      CAPTURE(static_cast<int>(type));
+      for (size_t i = 0; i < k.size(); ++i) REQUIRE(std::abs(double(k[i]) - double(k_back[i])) <= step_of(type));
+      for (size_t i = 0; i < v.size(); ++i) REQUIRE(std::abs(double(v[i]) - double(v_back[i])) <= step_of(type));
+      // The neighbours are still the zeros that the block was made of.
+      attention::decode_kv(layout, block.data(), 36, k_back.data(), v_back.data());
+      for (const float value : k_back) REQUIRE(value == 0.0F);
+      for (const float value : v_back) REQUIRE(value == 0.0F);
+    }
+  });
+}
+
+TEST_CASE("blocks have the same bytes whatever instruction set wrote them", "[attention]") {
+  for (const DType type : kTypes) {
+    const KvLayout layout{2, 64, 96, type, type};
+    std::vector<std::byte> first;
+    for_each_isa([&](const std::string&) {
+      const auto block = random_block(layout, 3);
+      if (first.empty()) first = block;
+      REQUIRE(block == first);
+    });
+  }
+}
+
+TEST_CASE("the kernels' float tiles equal the plain decoder bit for bit", "[attention]") {
+  for_each_isa([](const std::string&) {
+    for (const DType type : kTypes) {
+      const bool is_quantised = type == DType::kQ8_0 || type == DType::kQ4_0;
+      for (const int64_t dim : {int64_t{64}, int64_t{160}, int64_t{is_quantised ? 32 : 37}}) {
+        const KvLayout layout{1, dim, dim, type, type};
+        const auto block = random_block(layout, 5);
+        const int64_t stride = (dim + kernels::kValuePad - 1) / kernels::kValuePad * kernels::kValuePad;
+        std::vector<float> k_tile(static_cast<size_t>(dim * 64), -1.0F);
+        std::vector<float> v_tile(static_cast<size_t>(stride * 64), -1.0F);
+        const auto& kernel = kernels::active().attention;
+        const int64_t index = attention::kv_index(type);
+        kernel.k_to_f32[index](block.data(), dim, k_tile.data());
+        kernel.v_to_f32[index](block.data() + attention::part_bytes(type, dim), dim, v_tile.data());
+        std::vector<float> k(static_cast<size_t>(dim)), v(static_cast<size_t>(dim));
+        bool same = true;
+        for (int64_t row = 0; row < 64; ++row) {
+          attention::decode_kv(layout, block.data(), row, k.data(), v.data());
+          for (int64_t d = 0; d < stride; ++d) {
+            const float wanted = d < dim ? v[static_cast<size_t>(d)] : 0.0F;
+            same = same && v_tile[static_cast<size_t>(row * stride + d)] == wanted;
+            if (d < dim) same = same && k_tile[static_cast<size_t>(d * 64 + row)] == k[static_cast<size_t>(d)];
+          }
+        }
+        CAPTURE(static_cast<int>(type), dim);
+        REQUIRE(same);
+      }
+    }
+  });
+}
+
+TEST_CASE("f16 caches saturate, quantised ones survive zeros and huge values", "[attention]") {
+  for_each_isa([](const std::string&) {
+    for (const DType type : {DType::kF16, DType::kQ8_0, DType::kQ4_0}) {
+      const KvLayout layout{1, 32, 32, type, type};
+      std::vector<std::byte> block(layout.block_bytes());
+      for (const float size : {0.0F, 1e-30F, 1e-6F, 1e6F, 3e38F, std::numeric_limits<float>::infinity()}) {
+        std::vector<float> row(32, size);
+        row[5] = -size;
+        attention::encode_kv(layout, row.data(), row.data(), 0, block.data());
+        std::vector<float> k(32), v(32);
+        attention::decode_kv(layout, block.data(), 0, k.data(), v.data());
+        for (const float value : k) REQUIRE(std::isfinite(value));
+        for (const float value : v) REQUIRE(std::isfinite(value));
+        if (size == 0.0F) REQUIRE(k == row);
+        if (type == DType::kF16 && size > 65504.0F) REQUIRE((k[0] == 65504.0F && k[5] == -65504.0F));
+      }
+    }
+  });
+}
+
+TEST_CASE("half floats of every size round to nearest even", "[attention]") {
+  for_each_isa([](const std::string&) {
+    const KvLayout layout{1, 16, 16, DType::kF16, DType::kF16};
+    std::vector<std::byte> block(layout.block_bytes());
+    std::vector<float> x = {1.0F + 0x1p-11F, 1.0F + 3 * 0x1p-11F, 0x1p-24F,       0x1p-25F, 3 * 0x1p-25F, 0x1p-14F,
+                            0x1p-14F - 0x1p-25F, 65503.0F,        -0x1.8p-24F, -0.0F,    0.1F,         1e-7F,
+                            1e-9F,               2047.5F,         2048.5F,     -1.0F};
+    const std::vector<float> wanted = {1.0F,     1.0F + 0x1p-9F,       0x1p-24F,    0.0F,  0x1p-23F,      0x1p-14F,
+                                       0x1p-14F, 65504.0F, -0x1p-23F, 0.0F, 0x1.998p-4F, 2 * 0x1p-24F,
+                                       0.0F,     2048.0F,              2048.0F,     -1.0F};
+    attention::encode_kv(layout, x.data(), x.data(), 1, block.data());
+    std::vector<float> k(16), v(16);
+    attention::decode_kv(layout, block.data(), 1, k.data(), v.data());
+    REQUIRE(k == wanted);
+    REQUIRE(v == wanted);
+  });
+}
+
+TEST_CASE("layouts that cannot be stored are refused with their reason", "[attention]") {
+  REQUIRE(KvLayout{2, 64, 64, DType::kQ8_0, DType::kQ4_0}.check().has_value());
+  REQUIRE(KvLayout{2, 80, 80, DType::kF16, DType::kBF16}.check().has_value());
+  const Status quant = KvLayout{2, 80, 80, DType::kQ8_0, DType::kF16}.check();
+  REQUIRE(quant.error().code == Code::kInvalidArgument);
+  REQUIRE(quant.error().message.find("multiples of 32, found 80") != std::string::npos);
+  const Status type = KvLayout{2, 64, 64, DType::kF16, DType::kQ4_K}.check();
+  REQUIRE(type.error().code == Code::kUnsupported);
+  REQUIRE(KvLayout{0, 64, 64, DType::kF16, DType::kF16}.check().error().code == Code::kInvalidArgument);
+  REQUIRE(KvLayout{1, 4096, 64, DType::kF16, DType::kF16}.check().error().code == Code::kUnsupported);
+}
+
+TEST_CASE("blocks are as small as their formats promise", "[attention]") {
+  REQUIRE(KvLayout{1, 64, 64, DType::kF32, DType::kF32}.block_bytes() == 64 * 128 * 4);
+  REQUIRE(KvLayout{3, 64, 64, DType::kF16, DType::kBF16}.block_bytes() == 3 * 64 * 128 * 2);
+  REQUIRE(KvLayout{1, 64, 64, DType::kQ8_0, DType::kQ8_0}.block_bytes() == 64 * 4 * 34);
+  REQUIRE(KvLayout{1, 64, 64, DType::kQ4_0, DType::kQ4_0}.block_bytes() == 64 * 4 * 18);
+}
