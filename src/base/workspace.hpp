@@ -46,6 +46,9 @@ class Workspace {
   Status reserve(size_t size_bytes);
   size_t capacity() const { return buffer_.size(); }
   void reset() { used_ = 0; }
+  // What is taken after mark() is given back by release(mark): scopes nest.
+  size_t mark() const { return used_; }
+  void release(size_t mark) { used_ = mark; }
 
   // `count` elements, cache-line aligned, contents undefined; valid until reset().
   template <class T>

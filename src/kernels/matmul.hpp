@@ -42,6 +42,7 @@ class Activations {
   // of 32 (padded with zeros).
   void set(MatView x, int n_threads);
   MatView x() const { return x_; }
+  uint64_t memory_bytes() const { return quantized_.size(); }
 
  private:
   friend struct WeightsAccess;

@@ -3,6 +3,7 @@
 // Thread rule: any number of sessions may call the const functions at once, each with its own state and Step.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <span>
@@ -11,8 +12,10 @@
 
 #include "ggufish/model_file.hpp"
 #include "src/base/result.hpp"
+#include "src/base/workspace.hpp"
 #include "src/model/config.hpp"
 #include "src/model/mixer.hpp"
+#include "src/model/rope.hpp"
 #include "storage/region.hpp"
 
 namespace lcrun::model {
@@ -26,23 +29,31 @@ struct LoadOptions {
   std::function<bool(double)> progress;
 };
 
+// How a sequence wants its steps run.
+struct StepOptions {
+  CacheOptions cache;
+  int64_t max_rows = 512;  // tokens of the largest forward() call
+  int n_threads = 1;
+  int64_t n_ctx = 0;       // context the session asked for (chooses long RoPE factors); 0 = the trained one
+  // Looked at between layers; true ends forward() with kCancelled. May be null.
+  const std::atomic<bool>* cancel = nullptr;
+};
+
 // Buffers of one sequence's steps, planned once: forward() allocates nothing but KV blocks.
 class Step {
  public:
-  int64_t max_rows() const { return max_rows_; }
-  uint64_t memory_bytes() const { return scratch.capacity() + fixed_bytes_; }
+  const StepOptions& options() const { return options_; }
+  uint64_t memory_bytes() const;
 
  private:
   friend class Model;
-  Workspace scratch;
-  kernels::Activations activations;
-  AlignedBuffer hidden_;                      // [max_rows, d_model]
-  AlignedBuffer rope_;                        // tables of all RopeSpecs
+  StepOptions options_;
+  Workspace scratch_;
+  kernels::Activations activations_;
+  AlignedBuffer hidden_;  // [max_rows, d_model]
+  AlignedBuffer rope_;    // tables of all RopeSpecs, one after another
   std::vector<std::span<const float>> rope_views_;
-  CacheOptions cache_;
-  int64_t max_rows_ = 0;
-  int n_threads_ = 1;
-  uint64_t fixed_bytes_ = 0;
+  std::vector<RopeFrequencies> rope_frequencies_;
 };
 
 class Model {
@@ -59,10 +70,10 @@ class Model {
   Result<storage::SequenceState> new_state(const CacheOptions& cache) const;
   // Bytes of cache that `n_tokens` take (whole blocks).
   uint64_t state_bytes(const CacheOptions& cache, int64_t n_tokens) const;
-  // Plans the buffers for batches of up to max_rows tokens.
-  Result<Step> plan(const CacheOptions& cache, int64_t max_rows, int n_threads) const;
+  // Plans the buffers; kNoMemory when the machine has no room for them.
+  Result<Step> plan(const StepOptions& options) const;
 
-  // Runs tokens at positions state.tokens().. (at most step.max_rows() of them) and appends them to the state.
+  // Runs tokens at positions state.tokens().. (at most options.max_rows of them) and appends them to the state.
   // Returns the final normed rows [tokens, d_model], valid until the next call with this step.
   // kInvalidArgument for an id outside the vocabulary (state unchanged). After any other error the state must be
   // cleared or truncated by the caller.

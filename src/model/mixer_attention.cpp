@@ -1,0 +1,217 @@
+// Softmax attention with a KV cache: MHA, GQA and MQA; full or windowed; optional q/k norms, biases, sinks.
+//
+// State: one region "kv", Append for layers that see everything, Ring for window layers (they keep the window and a
+// little slack, so that a few tokens can be taken back).
+#include <cmath>
+
+#include "src/attention/attention.hpp"
+#include "src/base/format.hpp"
+#include "src/kernels/ops.hpp"
+#include "src/model/arch.hpp"
+#include "src/model/mixer.hpp"
+#include "src/model/rows.hpp"
+#include "src/model/tensors.hpp"
+
+namespace lcrun::model {
+namespace {
+
+// Rows a ring keeps beyond its window.
+constexpr int64_t kRingSlack = 64;
+
+class AttentionMixer final : public TokenMixer {
+ public:
+  static Result<std::unique_ptr<TokenMixer>> create(const MixerBuild& build);
+
+  std::vector<storage::RegionSpec> regions(const CacheOptions& cache) const override {
+    storage::RegionSpec spec;
+    spec.name = "kv";
+    spec.block_bytes = params(cache).layout.block_bytes();
+    if (window_ > 0) {
+      spec.kind = storage::RegionKind::kRing;
+      spec.capacity = window_ + kRingSlack;
+    }
+    return {spec};
+  }
+  Status check_cache(const CacheOptions& cache) const override { return params(cache).layout.check(); }
+  uint64_t scratch_bytes(int64_t max_rows, const CacheOptions& cache, int n_threads) const override {
+    return Workspace::bytes_of<float>(max_rows * qkv_width()) + Workspace::bytes_of<float>(max_rows * out_width()) +
+           attention::attend_scratch_bytes(params(cache), max_rows, n_threads);
+  }
+  int64_t max_product_cols() const override { return std::max(d_model_, out_width()); }
+  uint64_t memory_bytes() const override {
+    uint64_t total = output_.memory_bytes();
+    for (const auto& weights : inputs_) total += weights.memory_bytes();
+    return total;
+  }
+  Status forward(storage::LayerState& state, const StepContext& step, MatView x, MatView out) const override;
+
+ private:
+  int64_t q_width() const { return n_heads_ * k_dim_; }
+  int64_t k_width() const { return n_kv_heads_ * k_dim_; }
+  int64_t v_width() const { return n_kv_heads_ * v_dim_; }
+  int64_t qkv_width() const { return q_width() + k_width() + v_width(); }
+  int64_t out_width() const { return n_heads_ * v_dim_; }
+
+  attention::AttnParams params(const CacheOptions& cache) const {
+    attention::AttnParams p;
+    p.layout = {n_kv_heads_, k_dim_, v_dim_, cache.type_k, cache.type_v};
+    p.n_heads = n_heads_;
+    p.scale = scale_;
+    p.soft_cap = soft_cap_;
+    p.window = window_;
+    p.sinks = sinks_.empty() ? nullptr : sinks_.data();
+    return p;
+  }
+  Status load_inputs(const TensorLoader& tensors);
+  void project(const StepContext& step, MatView x, MatView qkv) const;
+  void norm_and_rotate(const StepContext& step, MatView qkv) const;
+  void norm_heads(const std::vector<float>& weight, float* row, int64_t n_heads) const;
+
+  int64_t d_model_ = 0;
+  int64_t n_heads_ = 0;
+  int64_t n_kv_heads_ = 0;
+  int64_t k_dim_ = 0;
+  int64_t v_dim_ = 0;
+  int64_t window_ = 0;
+  int32_t rope_ = 0;
+  int64_t n_rot_ = 0;
+  bool neox_ = false;
+  float scale_ = 1.0F;
+  float soft_cap_ = 0.0F;
+  float eps_ = 1e-5F;
+  NormKind norm_kind_ = NormKind::kRms;
+  std::vector<kernels::Weights> inputs_;  // q, k, v; or one matrix with all three
+  std::vector<std::vector<float>> input_biases_;
+  std::vector<float> q_norm_;  // [k_dim] per head, or [n_heads * k_dim] over the whole row
+  std::vector<float> k_norm_;
+  std::vector<float> sinks_;   // [n_heads]
+  kernels::Weights output_;
+  std::vector<float> output_bias_;
+};
+
+// A norm's weight is per head or over the whole row: its length tells which.
+Result<std::vector<float>> load_head_norm(const TensorLoader& tensors, std::string_view suffix, int64_t head,
+                                          int64_t row) {
+  const TensorView* view = tensors.file().find_tensor(tensors.name(suffix));
+  if (view == nullptr) return std::vector<float>();
+  return tensors.vector(suffix, view->n_elements() == row ? row : head);
+}
+
+Status AttentionMixer::load_inputs(const TensorLoader& tensors) {
+  struct Part {
+    const char* name;
+    int64_t rows;
+  };
+  const Part separate[] = {{"attn_q", q_width()}, {"attn_k", k_width()}, {"attn_v", v_width()}};
+  const Part fused[] = {{"attn_qkv", qkv_width()}};
+  const bool is_fused = tensors.has("attn_qkv.weight");
+  const std::span<const Part> parts = is_fused ? std::span<const Part>(fused) : std::span<const Part>(separate);
+  for (const Part& part : parts) {
+    const std::string name = part.name;
+    LCRUN_ASSIGN(auto weights, tensors.matrix(name + ".weight", part.rows, d_model_));
+    inputs_.push_back(std::move(weights));
+    LCRUN_ASSIGN(auto bias, tensors.optional_vector(name + ".bias", part.rows));
+    input_biases_.push_back(std::move(bias));
+  }
+  return {};
+}
+
+Result<std::unique_ptr<TokenMixer>> AttentionMixer::create(const MixerBuild& build) {
+  const ModelConfig& config = build.config;
+  const LayerConfig& layer = config.layers[static_cast<size_t>(build.layer)];
+  const TensorLoader tensors(build.file, format("blk.{}.", build.layer), build.n_threads);
+  auto mixer = std::make_unique<AttentionMixer>();
+  mixer->d_model_ = config.d_model;
+  mixer->n_heads_ = layer.n_heads;
+  mixer->n_kv_heads_ = layer.n_kv_heads;
+  mixer->k_dim_ = layer.k_dim;
+  mixer->v_dim_ = layer.v_dim;
+  mixer->window_ = layer.window;
+  mixer->rope_ = layer.rope;
+  if (layer.rope >= 0) {
+    mixer->n_rot_ = config.ropes[static_cast<size_t>(layer.rope)].n_rot;
+    mixer->neox_ = config.ropes[static_cast<size_t>(layer.rope)].neox;
+  }
+  mixer->scale_ = config.attn_scale != 0.0F ? config.attn_scale : 1.0F / std::sqrt(static_cast<float>(layer.k_dim));
+  mixer->soft_cap_ = config.attn_soft_cap;
+  mixer->eps_ = config.norm_eps;
+  mixer->norm_kind_ = config.norm;
+  LCRUN_TRY(mixer->load_inputs(tensors));
+  LCRUN_ASSIGN(mixer->q_norm_, load_head_norm(tensors, "attn_q_norm.weight", layer.k_dim, mixer->q_width()));
+  LCRUN_ASSIGN(mixer->k_norm_, load_head_norm(tensors, "attn_k_norm.weight", layer.k_dim, mixer->k_width()));
+  LCRUN_ASSIGN(mixer->sinks_, tensors.optional_vector("attn_sinks.weight", layer.n_heads));
+  LCRUN_ASSIGN(mixer->output_, tensors.matrix("attn_output.weight", config.d_model, mixer->out_width()));
+  LCRUN_ASSIGN(mixer->output_bias_, tensors.optional_vector("attn_output.bias", config.d_model));
+  return std::unique_ptr<TokenMixer>(std::move(mixer));
+}
+
+void AttentionMixer::project(const StepContext& step, MatView x, MatView qkv) const {
+  kernels::MatmulJob jobs[3];
+  int64_t column = 0;
+  for (size_t i = 0; i < inputs_.size(); ++i) {
+    jobs[i] = {&inputs_[i], MatView{qkv.data + column, qkv.rows, inputs_[i].rows(), qkv.stride},
+               input_biases_[i].empty() ? nullptr : input_biases_[i].data()};
+    column += inputs_[i].rows();
+  }
+  step.activations->set(x, step.n_threads);
+  kernels::matmul({jobs, inputs_.size()}, *step.activations, step.n_threads);
+}
+
+void AttentionMixer::norm_heads(const std::vector<float>& weight, float* row, int64_t n_heads) const {
+  if (weight.empty()) return;
+  const auto width = static_cast<int64_t>(weight.size());
+  const int64_t groups = n_heads * k_dim_ / width;  // 1 when the norm spans the row
+  for (int64_t g = 0; g < groups; ++g) {
+    float* part = row + g * width;
+    if (norm_kind_ == NormKind::kRms) {
+      kernels::rms_norm(part, weight.data(), width, eps_, part);
+    } else {
+      kernels::layer_norm(part, weight.data(), nullptr, width, eps_, part);
+    }
+  }
+}
+
+void AttentionMixer::norm_and_rotate(const StepContext& step, MatView qkv) const {
+  for_rows(step.n_threads, qkv.rows, [&](int64_t row) {
+    float* q = qkv.row(row);
+    float* k = q + q_width();
+    norm_heads(q_norm_, q, n_heads_);
+    norm_heads(k_norm_, k, n_kv_heads_);
+    if (rope_ < 0) return;
+    const float* table = step.rope_tables[static_cast<size_t>(rope_)].data() + row * n_rot_;
+    kernels::rope(q, n_heads_, k_dim_, n_rot_, table, neox_);
+    kernels::rope(k, n_kv_heads_, k_dim_, n_rot_, table, neox_);
+  });
+}
+
+Status AttentionMixer::forward(storage::LayerState& state, const StepContext& step, MatView x, MatView out) const {
+  Workspace& scratch = *step.scratch;
+  const size_t mark = scratch.mark();
+  const int64_t rows = x.rows;
+  const attention::AttnParams p = params(step.cache);
+  storage::Region& kv = state.regions[0];
+  LCRUN_TRY(kv.reserve_rows(rows));
+
+  const MatView qkv{scratch.take<float>(rows * qkv_width()).data(), rows, qkv_width(), qkv_width()};
+  project(step, x, qkv);
+  norm_and_rotate(step, qkv);
+  for_rows(step.n_threads, rows, [&](int64_t row) {
+    const int64_t at = step.pos0 + row;
+    const float* k = qkv.row(row) + q_width();
+    attention::encode_kv(p.layout, k, k + k_width(), at % storage::kBlockTokens, kv.block(at / storage::kBlockTokens));
+  });
+  const MatView o{scratch.take<float>(rows * out_width()).data(), rows, out_width(), out_width()};
+  attention::attend(p, kv, step.pos0, MatView{qkv.data, rows, q_width(), qkv.stride}, o, scratch, step.n_threads);
+  step.activations->set(o, step.n_threads);
+  const kernels::MatmulJob job{&output_, out, output_bias_.empty() ? nullptr : output_bias_.data()};
+  kernels::matmul({&job, 1}, *step.activations, step.n_threads);
+  scratch.release(mark);
+  return {};
+}
+
+}  // namespace
+
+extern const MixerSpec kMixer_attention;
+const MixerSpec kMixer_attention{"attention", AttentionMixer::create};
+
+}  // namespace lcrun::model

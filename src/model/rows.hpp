@@ -1,0 +1,28 @@
+// for_rows: work on independent rows of a batch, on one thread when there are few.
+#pragma once
+
+#include <cstdint>
+
+#include "src/base/parallel.hpp"
+
+namespace lcrun::model {
+
+// Fewer rows than this are not worth waking a team for.
+constexpr int64_t kSerialRows = 4;
+constexpr int64_t kRowsPerTask = 8;
+
+// body(row) for row in [0, n).
+template <class Body>
+void for_rows(int n_threads, int64_t n, const Body& body) {
+  if (n < kSerialRows || n_threads == 1) {
+    for (int64_t row = 0; row < n; ++row) body(row);
+    return;
+  }
+  const int64_t tasks = (n + kRowsPerTask - 1) / kRowsPerTask;
+  parallel_for(n_threads, tasks, [&](int64_t task, int) {
+    const int64_t end = task == tasks - 1 ? n : (task + 1) * kRowsPerTask;
+    for (int64_t row = task * kRowsPerTask; row < end; ++row) body(row);
+  });
+}
+
+}  // namespace lcrun::model
