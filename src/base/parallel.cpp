@@ -80,13 +80,13 @@ int default_thread_count() {
 
 void parallel_for_raw(int n_threads, int64_t n_tasks, void (*body)(void* context, int64_t task, int thread),
                       void* context) {
-  const int team = static_cast<int>(std::min<int64_t>(n_threads, n_tasks));
-  if (team <= 1) {
+  if (n_threads <= 1 || n_tasks <= 1) {
     for (int64_t task = 0; task < n_tasks; ++task) body(context, task, 0);
     return;
   }
+  // Always the whole team, even for fewer tasks: libgomp destroys and makes threads when the size changes.
   std::atomic<int64_t> next{0};
-#pragma omp parallel num_threads(team) default(none) shared(next, n_tasks, body, context)
+#pragma omp parallel num_threads(n_threads) default(none) firstprivate(n_tasks, body, context) shared(next)
   {
     const int thread = omp_get_thread_num();
     for (int64_t task = next.fetch_add(1, std::memory_order_relaxed); task < n_tasks;
