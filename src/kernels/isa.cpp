@@ -2,13 +2,14 @@
 #include "src/kernels/attention_impl.hpp"
 #include "src/kernels/elementwise_impl.hpp"
 #include "src/kernels/scan_impl.hpp"
+#include "src/kernels/matmul_impl.hpp"
 #include "src/kernels/slots.hpp"
 
 namespace lcrun::kernels {
 namespace LCRUN_TARGET {
 namespace {
 
-constexpr MatmulSlots kMatmul{};
+constexpr MatmulSlots kMatmul = make_matmul_slots<MatmulBackend>();
 constexpr OpSlots kOps{rms_norm, layer_norm, glu,       activate,   rope,     add_scaled, scale,    soft_cap,
                        softmax,  dot,        max_value, sum_exp,    delta_step, ssm_step,   conv_step};
 constexpr AttentionSlots kAttention{

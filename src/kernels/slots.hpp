@@ -4,13 +4,42 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "src/kernels/matmul_layout.hpp"
+
 namespace lcrun::kernels {
 
 enum class Activation : uint8_t { kSilu, kGeluTanh, kGeluErf, kRelu, kReluSquared };
 
-// matmul_impl.hpp
+// matmul_impl.hpp. A slot multiplies some panels of prepared weights by one group of activation rows.
+struct PackedTile {
+  const uint8_t* panels;  // the first panel
+  int64_t panel_bytes;
+  int64_t n_panels;
+  int64_t n_steps;
+  Group group;
+  float* y;          // of the group's first row and the first panel's first output
+  int64_t y_stride;  // floats between rows
+  int64_t n_out;     // outputs; n_panels * 16 rounded down to what exists
+  const float* bias;  // of the first output, or null
+};
+struct PlainTile {
+  const uint8_t* panels;
+  int64_t panel_bytes;
+  int64_t n_panels;
+  const float* x;  // [n_rows, cols]
+  int64_t x_stride;
+  int64_t n_rows;
+  int64_t cols;
+  float* y;
+  int64_t y_stride;
+  int64_t n_out;
+  const float* bias;
+};
 struct MatmulSlots {
-  int placeholder = 0;
+  void (*packed[kPackedKinds])(const PackedTile& tile);
+  void (*plain[kPlainKinds])(const PlainTile& tile);
+  // Quantises x[0..cols) as row `row` of the group; inputs from cols to 32 * n_steps are zeros.
+  void (*quantize)(const float* x, int64_t cols, int64_t n_steps, int64_t row, const Group& group);
 };
 
 // elementwise_impl.hpp and scan_impl.hpp: see ops.hpp for the contracts

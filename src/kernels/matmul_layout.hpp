@@ -1,0 +1,104 @@
+// How prepared weights and quantised activations lie in memory: shared by matmul.cpp, which writes them, and by the
+// kernels, which read them. One layout for all instruction sets. Constants only.
+//
+// Weights: panels of 16 output rows, so that SIMD lanes are output rows and no horizontal sum exists. A panel is
+//   codes:  for each step of 32 inputs, the low plane, then the high plane (if any)
+//   scales: for each run of 8 steps (super forms) or each step, 16-bit d of the 16 rows, then 16-bit m (offset forms);
+//           super forms then have for each of the 8 steps the sub-scales of the 16 rows, one byte each, one run of 16
+//           for each sub-block, then (kSuperOffset) the sub-offsets.
+// A step's codes are 8 vectors of 64 bytes: byte 4 * r + i of vector v is the code of row r, input 4 * v + i: what a
+// dot product of 4 bytes per lane wants. Planes hold them in fewer bits, so that masks and shifts unpack them:
+//   8 bits: the vectors;  4 bits: vector p of 4 holds v = p (low) and v = p + 4 (high);
+//   2 bits: vector p of 2 holds v = p + 2 j in bits 2j, 2j + 1;  1 bit: one vector holds v in bit v.
+//
+// Activations: groups of up to 16 rows ("width"), step by step, so that a kernel walks one stream whatever the number
+// of rows. See Group.
+#pragma once
+
+#include <cstdint>
+
+#include "quant/packing.hpp"
+
+namespace lcrun::kernels {
+
+using quant::Codebook;
+using quant::Packing;
+using quant::ScaleForm;
+
+constexpr int kPanelRows = 16;
+constexpr int kStep = 32;          // inputs in a step; also the block of quantised activations
+constexpr int kSuperSteps = 8;     // steps in a super block of 256
+constexpr int kGroupRows = 16;     // activation rows in a full group
+
+// The packings that have kernels: the index is the kind that the kernel table is keyed by.
+constexpr Packing kPackings[] = {
+    {4, 0, 32, ScaleForm::kHalf, Codebook::kNone, 8},          // Q4_0
+    {4, 0, 32, ScaleForm::kHalfOffset, Codebook::kNone, 0},    // Q4_1
+    {4, 1, 32, ScaleForm::kHalf, Codebook::kNone, 16},         // Q5_0
+    {4, 1, 32, ScaleForm::kHalfOffset, Codebook::kNone, 0},    // Q5_1
+    {8, 0, 32, ScaleForm::kHalf, Codebook::kNone, 128},        // Q8_0
+    {2, 0, 16, ScaleForm::kSuperNibble, Codebook::kNone, 0},   // Q2_K
+    {2, 1, 16, ScaleForm::kSuper, Codebook::kNone, 4},         // Q3_K
+    {4, 0, 32, ScaleForm::kSuperOffset, Codebook::kNone, 0},   // Q4_K
+    {4, 1, 32, ScaleForm::kSuperOffset, Codebook::kNone, 0},   // Q5_K
+    {4, 2, 16, ScaleForm::kSuper, Codebook::kNone, 32},        // Q6_K
+    {4, 0, 32, ScaleForm::kHalf, Codebook::kIq4, 128},         // IQ4_NL
+    {4, 0, 32, ScaleForm::kSuper, Codebook::kIq4, 128},        // IQ4_XS
+    {4, 0, 32, ScaleForm::kBf16, Codebook::kFp4, 16},          // MXFP4
+};
+constexpr int kPackedKinds = sizeof(kPackings) / sizeof(kPackings[0]);
+// Plain kinds: panels of [input][16 rows] numbers.
+constexpr int kPlainF32 = 0;
+constexpr int kPlainF16 = 1;
+constexpr int kPlainBF16 = 2;
+constexpr int kPlainKinds = 3;
+
+constexpr int code_bytes(const Packing& p) { return kPanelRows * kStep * (p.low_bits + p.high_bits) / 8; }
+constexpr int low_plane_bytes(const Packing& p) { return kPanelRows * kStep * p.low_bits / 8; }
+constexpr int sub_blocks(const Packing& p) { return kStep / p.sub_block; }
+// 16-bit scales that open a run of steps, and the bytes that each of its steps adds.
+constexpr int run_steps(const Packing& p) { return p.is_super() ? kSuperSteps : 1; }
+constexpr int run_header_bytes(const Packing& p) { return kPanelRows * 2 * (p.has_offset() ? 2 : 1); }
+constexpr int step_scale_bytes(const Packing& p) {
+  if (!p.is_super()) return 0;
+  return kPanelRows * sub_blocks(p) * (p.scale == ScaleForm::kSuperOffset ? 2 : 1);
+}
+constexpr int run_bytes(const Packing& p) { return run_header_bytes(p) + run_steps(p) * step_scale_bytes(p); }
+constexpr int64_t packed_panel_bytes(const Packing& p, int64_t n_steps) {
+  const int64_t bytes = n_steps * code_bytes(p) + n_steps / run_steps(p) * run_bytes(p);
+  return (bytes + 63) / 64 * 64;
+}
+
+// Zero points are folded into the integer accumulator, which starts at minus zero point times the sum of the
+// activations of the sub-block. These are the (zero point, sub-block) pairs for which that start is kept.
+struct StartPlane {
+  uint8_t zero_point;
+  uint8_t sub_block;
+};
+constexpr StartPlane kStartPlanes[] = {{8, 32}, {16, 32}, {128, 32}, {4, 16}, {32, 16}};
+constexpr int kStartPlaneCount = sizeof(kStartPlanes) / sizeof(kStartPlanes[0]);
+constexpr int start_plane_of(const Packing& p) {
+  for (int i = 0; i < kStartPlaneCount; ++i) {
+    if (kStartPlanes[i].zero_point == p.zero_point && kStartPlanes[i].sub_block == p.sub_block) return i;
+  }
+  return -1;  // no zero point
+}
+
+// One group of activation rows, quantised in blocks of 32: x ~ d * q with d = max |x| / 127.
+// A block that holds NaN or infinity has q = 0 and d = NaN, so that every product of the row is NaN.
+struct Group {
+  int64_t width;                     // rows
+  int8_t* q;                         // [n_steps, width, 32]
+  float* d;                          // [n_steps, width]
+  float* sums32;                     // [n_steps, width]: d * sum of q over the step
+  float* sums16;                     // [n_steps, width, 2]: the same for its halves
+  int32_t* start[kStartPlaneCount];  // [n_steps, width, 32 / sub_block]
+};
+
+constexpr int64_t kGroupBytesPerRowStep = [] {
+  int64_t bytes = kStep + 4 + 4 + 8;
+  for (const StartPlane& plane : kStartPlanes) bytes += 4 * (kStep / plane.sub_block);
+  return bytes;
+}();
+
+}  // namespace lcrun::kernels
