@@ -30,6 +30,8 @@ class Weights {
   int64_t rows_ = 0;
   int64_t cols_ = 0;
   DType dtype_ = DType::kF32;
+  int kind_ = 0;             // index of its kernel (matmul_layout.hpp)
+  int64_t panel_bytes_ = 0;  // 16 rows
   AlignedBuffer packed_;
 };
 

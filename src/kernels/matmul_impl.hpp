@@ -1,0 +1,355 @@
+// Matrix products of prepared weights: one text for all packings and instruction sets.
+//
+// A kernel walks the steps of a panel once for each tile of T activation rows. For each step it unpacks the codes of
+// its rows into registers, and for each activation row forms exact integer dot products in 32-bit lanes (lane =
+// output row), then
+//   acc = fma(float(dot) * weight_scale, activation_scale, acc)       (two halves first added, for 16-wide sub-blocks)
+//   acc = fma(weight_offset, activation_scale * sum of q, acc)        (forms with an offset)
+// The integers are exact and the float operations of one output are the same, in the same order, for every tile shape:
+// so its bits do not depend on how many rows are multiplied at a time. Backends (matmul_<isa>_impl.hpp) give the
+// vector operations: see ScalarBackend for what each has to provide.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "src/kernels/matmul_layout.hpp"
+#include "src/kernels/slots.hpp"
+
+#include "src/kernels/matmul_scalar_impl.hpp"
+
+namespace lcrun::kernels {
+namespace LCRUN_TARGET {
+namespace {
+
+// Scales of kLanes rows for one step: sub-block s has scale[s] and offset[s].
+template <class B, int Kind>
+struct StepScales {
+  static constexpr Packing kPack = kPackings[Kind];
+  static constexpr int kSubs = kStep / kPack.sub_block;
+  typename B::F scale[kSubs];
+  typename B::F offset[kSubs];
+};
+
+// The 16-bit scales that open a run.
+template <class B, int Kind>
+struct RunScales {
+  static constexpr Packing kPack = kPackings[Kind];
+  typename B::F d;
+  typename B::F m;
+
+  static RunScales load(const uint8_t* run, int lane) {
+    RunScales s;
+    if constexpr (kPack.scale == ScaleForm::kBf16) {
+      s.d = B::load_bf16(run + 2 * lane);
+    } else {
+      s.d = B::load_f16(run + 2 * lane);
+    }
+    if constexpr (kPack.has_offset()) s.m = B::load_f16(run + 2 * (kPanelRows + lane));
+    return s;
+  }
+
+  // `sub`: the step's bytes.
+  StepScales<B, Kind> step(const uint8_t* sub, int lane) const {
+    StepScales<B, Kind> out;
+    constexpr int kSubs = StepScales<B, Kind>::kSubs;
+    for (int s = 0; s < kSubs; ++s) {
+      const uint8_t* at = sub + s * kPanelRows + lane;
+      if constexpr (kPack.scale == ScaleForm::kSuper) {
+        out.scale[s] = B::mul(d, B::load_i8(at));
+      } else if constexpr (kPack.scale == ScaleForm::kSuperOffset) {
+        out.scale[s] = B::mul(d, B::load_u8(at));
+        out.offset[s] = B::mul(m, B::load_u8(at + kSubs * kPanelRows));
+      } else if constexpr (kPack.scale == ScaleForm::kSuperNibble) {
+        out.scale[s] = B::mul(d, B::load_low_nibble(at));
+        out.offset[s] = B::mul(m, B::load_high_nibble(at));
+      } else {
+        out.scale[s] = d;
+        if constexpr (kPack.has_offset()) out.offset[s] = m;
+      }
+    }
+    return out;
+  }
+};
+
+// The activations of one step, from the tile's first row on.
+struct StepInput {
+  const int8_t* q;       // [rows, 32]
+  const float* d;        // [rows]
+  const float* sums;     // [rows, subs], offset forms only
+  const int32_t* start;  // [rows, subs], forms with a zero point only
+};
+
+template <class B, int Kind>
+inline typename B::F add_step(typename B::F acc, const typename B::template Codes<Kind>& codes,
+                              const StepScales<B, Kind>& scales, const StepInput& in, int row) {
+  constexpr Packing kPack = kPackings[Kind];
+  constexpr int kSubs = StepScales<B, Kind>::kSubs;
+  const int8_t* q = in.q + row * kStep;
+  const auto start = [&](int s) {
+    if constexpr (kPack.zero_point != 0) return B::broadcast(in.start + row * kSubs + s);
+    else return B::zero_int();
+  };
+  typename B::F product;
+  if constexpr (kSubs == 1) {
+    product = B::mul(B::template dot<Kind, 0, 8>(codes, q, start(0)), scales.scale[0]);
+  } else {
+    product = B::mul(B::template dot<Kind, 0, 4>(codes, q, start(0)), scales.scale[0]);
+    product = B::fma(B::template dot<Kind, 4, 4>(codes, q, start(1)), scales.scale[1], product);
+  }
+  acc = B::fma(product, B::broadcast(in.d + row), acc);
+  if constexpr (kPack.has_offset()) {
+    for (int s = 0; s < kSubs; ++s) acc = B::fma(scales.offset[s], B::broadcast(in.sums + row * kSubs + s), acc);
+  }
+  return acc;
+}
+
+// kLanes results of one row, bias added, clipped at the last output.
+template <class B>
+inline void store_lanes(typename B::F acc, float* y, const float* bias, int64_t left) {
+  if (left >= B::kLanes) {
+    if (bias != nullptr) acc = B::add(acc, B::load(bias));
+    B::store(y, acc);
+    return;
+  }
+  alignas(64) float lanes[B::kLanes];
+  B::store(lanes, acc);
+  for (int64_t i = 0; i < left; ++i) y[i] = bias != nullptr ? lanes[i] + bias[i] : lanes[i];
+}
+
+// T rows from `row` on, times H vectors of output rows from lane `lane` on, of the panel at `panel`.
+template <class B, int Kind, int T, int H>
+inline void packed_tile(const PackedTile& m, const uint8_t* panel, int64_t row, int lane, float* y, const float* bias,
+                        int64_t left) {
+  constexpr Packing kPack = kPackings[Kind];
+  constexpr int kSubs = kStep / kPack.sub_block;
+  constexpr int kCodeBytes = code_bytes(kPack);
+  constexpr int kRunSteps = run_steps(kPack);
+  constexpr int kHeader = run_header_bytes(kPack);
+  constexpr int kStepScale = step_scale_bytes(kPack);
+  constexpr int kStartPlane = start_plane_of(kPack);
+  const int64_t width = m.group.width;
+  const uint8_t* scales = panel + m.n_steps * kCodeBytes;
+  StepInput in{};
+  in.q = m.group.q + row * kStep;
+  in.d = m.group.d + row;
+  if constexpr (kPack.has_offset()) in.sums = (kSubs == 1 ? m.group.sums32 : m.group.sums16) + row * kSubs;
+  if constexpr (kPack.zero_point != 0) in.start = m.group.start[kStartPlane] + row * kSubs;
+
+  typename B::F acc[T][H];
+  for (int t = 0; t < T; ++t) {
+    for (int h = 0; h < H; ++h) acc[t][h] = B::zero();
+  }
+  for (int64_t first = 0; first < m.n_steps; first += kRunSteps) {
+    RunScales<B, Kind> run[H];
+    for (int h = 0; h < H; ++h) run[h] = RunScales<B, Kind>::load(scales, lane + h * B::kLanes);
+    scales += kHeader;
+    for (int step = 0; step < kRunSteps; ++step) {
+      B::prefetch(panel + 2048);
+      for (int h = 0; h < H; ++h) {
+        const int at = lane + h * B::kLanes;
+        const auto codes = B::template unpack<Kind>(panel, at);
+        const StepScales<B, Kind> now = run[h].step(scales, at);
+        for (int t = 0; t < T; ++t) acc[t][h] = add_step<B, Kind>(acc[t][h], codes, now, in, t);
+      }
+      panel += kCodeBytes;
+      scales += kStepScale;
+      in.q += width * kStep;
+      in.d += width;
+      if constexpr (kPack.has_offset()) in.sums += width * kSubs;
+      if constexpr (kPack.zero_point != 0) in.start += width * kSubs;
+    }
+  }
+  for (int t = 0; t < T; ++t) {
+    for (int h = 0; h < H; ++h) {
+      const int at = lane + h * B::kLanes;
+      store_lanes<B>(acc[t][h], y + (row + t) * m.y_stride + at, bias != nullptr ? bias + at : nullptr, left - at);
+    }
+  }
+}
+
+// All lanes of a panel for T rows, H vectors at a time.
+template <class B, int Kind, int T>
+inline void packed_rows(const PackedTile& m, const uint8_t* panel, int64_t row, float* y, const float* bias,
+                        int64_t left) {
+  constexpr int kVectors = kPanelRows / B::kLanes;
+  constexpr int kJoint = B::joint_vectors(T) < kVectors ? B::joint_vectors(T) : kVectors;
+  for (int v = 0; v < kVectors && v * B::kLanes < left; v += kJoint) {
+    packed_tile<B, Kind, T, kJoint>(m, panel, row, v * B::kLanes, y, bias, left);
+  }
+}
+
+template <class B, int Kind>
+void multiply_packed(const PackedTile& m) {
+  for (int64_t p = 0; p < m.n_panels; ++p) {
+    const uint8_t* panel = m.panels + p * m.panel_bytes;
+    float* y = m.y + p * kPanelRows;
+    const float* bias = m.bias != nullptr ? m.bias + p * kPanelRows : nullptr;
+    const int64_t left = m.n_out - p * kPanelRows;
+    const int64_t rows = m.group.width;
+    int64_t row = 0;
+    if constexpr (B::kMaxTile >= 16) {
+      for (; rows - row >= 16; row += 16) packed_rows<B, Kind, 16>(m, panel, row, y, bias, left);
+    }
+    if constexpr (B::kMaxTile >= 8) {
+      for (; rows - row >= 8; row += 8) packed_rows<B, Kind, 8>(m, panel, row, y, bias, left);
+    }
+    for (; rows - row >= 4; row += 4) packed_rows<B, Kind, 4>(m, panel, row, y, bias, left);
+    for (; rows - row >= 2; row += 2) packed_rows<B, Kind, 2>(m, panel, row, y, bias, left);
+    for (; row < rows; ++row) packed_rows<B, Kind, 1>(m, panel, row, y, bias, left);
+  }
+}
+
+// --- plain weights -----------------------------------------------------------------------------------------------
+// acc = fma(w, x, acc), input by input. T rows times P panels keep several chains in flight.
+template <class B, int Plain>
+inline typename B::F load_plain(const uint8_t* at) {
+  if constexpr (Plain == kPlainF32) return B::load(reinterpret_cast<const float*>(at));
+  if constexpr (Plain == kPlainF16) return B::load_f16(at);
+  if constexpr (Plain == kPlainBF16) return B::load_bf16(at);
+}
+
+template <class B, int Plain, int T, int P>
+inline void plain_tile(const PlainTile& m, int64_t first_panel, int64_t row, int lane) {
+  constexpr int kBytes = Plain == kPlainF32 ? 4 : 2;
+  typename B::F acc[P][T];
+  for (int p = 0; p < P; ++p) {
+    for (int t = 0; t < T; ++t) acc[p][t] = B::zero();
+  }
+  const uint8_t* panel = m.panels + first_panel * m.panel_bytes + lane * kBytes;
+  const float* x = m.x + row * m.x_stride;
+  for (int64_t k = 0; k < m.cols; ++k) {
+    for (int p = 0; p < P; ++p) {
+      const typename B::F w = load_plain<B, Plain>(panel + p * m.panel_bytes);
+      for (int t = 0; t < T; ++t) acc[p][t] = B::fma(w, B::broadcast(x + t * m.x_stride + k), acc[p][t]);
+    }
+    panel += kPanelRows * kBytes;
+  }
+  for (int p = 0; p < P; ++p) {
+    const int64_t at = (first_panel + p) * kPanelRows + lane;
+    for (int t = 0; t < T; ++t) {
+      store_lanes<B>(acc[p][t], m.y + (row + t) * m.y_stride + at, m.bias != nullptr ? m.bias + at : nullptr,
+                     m.n_out - at);
+    }
+  }
+}
+
+template <class B, int Plain, int P>
+inline void plain_panels(const PlainTile& m, int64_t panel) {
+  for (int lane = 0; lane < kPanelRows && panel * kPanelRows + lane < m.n_out; lane += B::kLanes) {
+    int64_t row = 0;
+    for (; m.n_rows - row >= 4; row += 4) plain_tile<B, Plain, 4, P>(m, panel, row, lane);
+    for (; row < m.n_rows; ++row) plain_tile<B, Plain, 1, P>(m, panel, row, lane);
+  }
+}
+
+template <class B, int Plain>
+void multiply_plain(const PlainTile& m) {
+  int64_t panel = 0;
+  for (; m.n_panels - panel >= 2; panel += 2) plain_panels<B, Plain, 2>(m, panel);
+  for (; panel < m.n_panels; ++panel) plain_panels<B, Plain, 1>(m, panel);
+}
+
+// --- activations -------------------------------------------------------------------------------------------------
+inline int32_t largest_magnitude_bits(const float* x) {
+  int32_t largest = 0;
+  for (int i = 0; i < kStep; ++i) {
+    int32_t bits;
+    std::memcpy(&bits, x + i, sizeof(bits));
+    bits &= 0x7fffffff;
+    largest = bits > largest ? bits : largest;
+  }
+  return largest;
+}
+
+// One block of 32: codes, scale and the sums of its halves. Written so that the compiler turns it into vectors;
+// rounding is the add-a-big-number kind (to nearest, ties to even), the same on every instruction set.
+inline float quantize_block(const float* x, int8_t* q, int32_t (&sums)[2]) {
+  constexpr int32_t kNotFinite = 0x7f800000;
+  constexpr int32_t kTiny = 0x0d800000;  // 2^-100: smaller blocks count as zeros, their reciprocal would overflow
+  constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23
+  constexpr int32_t kMagicBits = 0x4b400000;
+  const int32_t bits = largest_magnitude_bits(x);
+  sums[0] = 0;
+  sums[1] = 0;
+  if (bits >= kNotFinite || bits < kTiny) {
+    std::memset(q, 0, kStep);
+    const int32_t nan_bits = 0x7fc00000;
+    float nan;
+    std::memcpy(&nan, &nan_bits, sizeof(nan));
+    return bits >= kNotFinite ? nan : 0.0f;
+  }
+  float largest;
+  std::memcpy(&largest, &bits, sizeof(largest));
+  const float inverse = 127.0f / largest;
+  int32_t codes[kStep];
+  for (int i = 0; i < kStep; ++i) {
+    const float shifted = x[i] * inverse + kMagic;
+    int32_t shifted_bits;
+    std::memcpy(&shifted_bits, &shifted, sizeof(shifted_bits));
+    codes[i] = shifted_bits - kMagicBits;
+  }
+  for (int i = 0; i < kStep; ++i) q[i] = static_cast<int8_t>(codes[i]);
+  for (int i = 0; i < kStep / 2; ++i) {
+    sums[0] += codes[i];
+    sums[1] += codes[i + kStep / 2];
+  }
+  return largest / 127.0f;
+}
+
+void quantize_row(const float* x, int64_t cols, int64_t n_steps, int64_t row, const Group& g) {
+  for (int64_t step = 0; step < n_steps; ++step) {
+    float padded[kStep];
+    const float* in = x + step * kStep;
+    const int64_t left = cols - step * kStep;
+    if (left < kStep) {
+      for (int i = 0; i < kStep; ++i) padded[i] = i < left ? in[i] : 0.0f;
+      in = padded;
+    }
+    const int64_t at = step * g.width + row;
+    int32_t sums[2];
+    const float d = quantize_block(in, g.q + at * kStep, sums);
+    g.d[at] = d;
+    g.sums32[at] = d * static_cast<float>(sums[0] + sums[1]);
+    g.sums16[2 * at] = d * static_cast<float>(sums[0]);
+    g.sums16[2 * at + 1] = d * static_cast<float>(sums[1]);
+    for (int i = 0; i < kStartPlaneCount; ++i) {
+      const int32_t zero_point = kStartPlanes[i].zero_point;
+      if (kStartPlanes[i].sub_block == kStep) {
+        g.start[i][at] = -zero_point * (sums[0] + sums[1]);
+      } else {
+        g.start[i][2 * at] = -zero_point * sums[0];
+        g.start[i][2 * at + 1] = -zero_point * sums[1];
+      }
+    }
+  }
+}
+
+template <class B>
+constexpr MatmulSlots make_matmul_slots() {
+  MatmulSlots slots{};
+  static_assert(kPackedKinds == 13);
+  slots.packed[0] = multiply_packed<B, 0>;
+  slots.packed[1] = multiply_packed<B, 1>;
+  slots.packed[2] = multiply_packed<B, 2>;
+  slots.packed[3] = multiply_packed<B, 3>;
+  slots.packed[4] = multiply_packed<B, 4>;
+  slots.packed[5] = multiply_packed<B, 5>;
+  slots.packed[6] = multiply_packed<B, 6>;
+  slots.packed[7] = multiply_packed<B, 7>;
+  slots.packed[8] = multiply_packed<B, 8>;
+  slots.packed[9] = multiply_packed<B, 9>;
+  slots.packed[10] = multiply_packed<B, 10>;
+  slots.packed[11] = multiply_packed<B, 11>;
+  slots.packed[12] = multiply_packed<B, 12>;
+  slots.plain[kPlainF32] = multiply_plain<B, kPlainF32>;
+  slots.plain[kPlainF16] = multiply_plain<B, kPlainF16>;
+  slots.plain[kPlainBF16] = multiply_plain<B, kPlainBF16>;
+  slots.quantize = quantize_row;
+  return slots;
+}
+
+}  // namespace
+}  // namespace LCRUN_TARGET
+}  // namespace lcrun::kernels
