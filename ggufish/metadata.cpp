@@ -16,7 +16,7 @@
 namespace lcrun::ggufish {
 namespace {
 
-constexpr size_t kShownBytes = 96;     // of a value in entries()
+constexpr size_t kShownBytes = 96;      // of a value in entries()
 constexpr uint64_t kShownElements = 6;  // of an array in entries()
 
 template <class T>
@@ -30,19 +30,34 @@ T load(const std::byte* at) {
 bool load_int(ValueType type, const std::byte* at, int64_t& out) {
   switch (type) {
     case ValueType::kU8:
-    case ValueType::kBool: out = load<uint8_t>(at); return true;
-    case ValueType::kI8: out = load<int8_t>(at); return true;
-    case ValueType::kU16: out = load<uint16_t>(at); return true;
-    case ValueType::kI16: out = load<int16_t>(at); return true;
-    case ValueType::kU32: out = load<uint32_t>(at); return true;
-    case ValueType::kI32: out = load<int32_t>(at); return true;
-    case ValueType::kI64: out = load<int64_t>(at); return true;
+    case ValueType::kBool:
+      out = load<uint8_t>(at);
+      return true;
+    case ValueType::kI8:
+      out = load<int8_t>(at);
+      return true;
+    case ValueType::kU16:
+      out = load<uint16_t>(at);
+      return true;
+    case ValueType::kI16:
+      out = load<int16_t>(at);
+      return true;
+    case ValueType::kU32:
+      out = load<uint32_t>(at);
+      return true;
+    case ValueType::kI32:
+      out = load<int32_t>(at);
+      return true;
+    case ValueType::kI64:
+      out = load<int64_t>(at);
+      return true;
     case ValueType::kU64: {
       const uint64_t value = load<uint64_t>(at);
       out = static_cast<int64_t>(value);
       return value <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
     }
-    default: return false;
+    default:
+      return false;
   }
 }
 
@@ -114,7 +129,8 @@ Result<std::vector<T>> build_array(const KeyValue& value, const Fill& fill) {
     LCRUN_TRY(fill(out));
     return out;
   } catch (const std::bad_alloc&) {
-    return make_error(Code::kNoMemory, "{}: no memory for {} elements", printable(value.key, 80), value.count);
+    return make_error(Code::kNoMemory, "{}: no memory for {} elements", printable(value.key, 80),
+                      value.count);
   }
 }
 
@@ -129,8 +145,9 @@ NameIndex::NameIndex(std::vector<std::string_view> names) : names_(std::move(nam
 }
 
 int64_t NameIndex::find(std::string_view name) const {
-  const auto at = std::lower_bound(order_.begin(), order_.end(), name,
-                                   [this](uint32_t i, std::string_view wanted) { return names_[i] < wanted; });
+  const auto at =
+      std::lower_bound(order_.begin(), order_.end(), name,
+                       [this](uint32_t i, std::string_view wanted) { return names_[i] < wanted; });
   return at != order_.end() && names_[*at] == name ? static_cast<int64_t>(*at) : -1;
 }
 

@@ -1,7 +1,7 @@
 // The keys of one file, kept as they lie there and converted when asked for.
 //
-// Nothing is copied while a file is opened: a vocabulary of a million strings costs one walk over its lengths. The
-// index is an order of positions, not a hash table, so a hostile file cannot make look-ups slow.
+// Nothing is copied while a file is opened: a vocabulary of a million strings costs one walk over its
+// lengths. The index is an order of positions, not a hash table, so a hostile file cannot make look-ups slow.
 // Thread rule: immutable.
 #pragma once
 

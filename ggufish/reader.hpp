@@ -1,8 +1,8 @@
 // Bytes -> keys and tensor directory of one GGUF file. Pure: no files, no globals, nothing kept but views.
 //
-// Every rule about a file is checked here. Time is linear in the bytes read (n log n in the number of keys and
-// tensors), memory is proportional to what was really found, and nothing recurses.
-// Thread rule: pure function.
+// Every rule about a file is checked here. Time is linear in the bytes read (n log n in the number of keys
+// and tensors), memory is proportional to what was really found, and nothing recurses. Thread rule: pure
+// function.
 #pragma once
 
 #include <cstddef>
@@ -20,9 +20,10 @@ namespace lcrun::ggufish {
 
 struct FilePart {
   uint32_t version = 0;
-  uint64_t data_offset = 0;          // start of the tensor data
+  uint64_t data_offset = 0;  // start of the tensor data
   std::unique_ptr<const MetadataTable> meta;
-  std::vector<TensorEntry> tensors;  // in file order; views into the bytes, offsets from the start of the file
+  std::vector<TensorEntry>
+      tensors;  // in file order; views into the bytes, offsets from the start of the file
 };
 
 // `name` stands for the file in messages. The bytes must outlive the result.

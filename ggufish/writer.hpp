@@ -1,9 +1,9 @@
 // Writes GGUF v3 files: used by `lcrun quantize`, by converters and by tests that need tiny models.
 //
-// Keys and tensors appear in the order in which they were added. The result is what model_file.hpp accepts: padded
-// offsets without holes, alignment 32 unless the key general.alignment says otherwise. What could not be accepted
-// (a key twice, a long name, bytes that do not fit the shape) is remembered and reported by finish() and write()
-// as kInvalidArgument. Thread rule: one thread.
+// Keys and tensors appear in the order in which they were added. The result is what model_file.hpp accepts:
+// padded offsets without holes, alignment 32 unless the key general.alignment says otherwise. What could not
+// be accepted (a key twice, a long name, bytes that do not fit the shape) is remembered and reported by
+// finish() and write() as kInvalidArgument. Thread rule: one thread.
 #pragma once
 
 #include <cstdint>
@@ -40,12 +40,13 @@ class Writer {
   void copy_key(const ModelFile& from, std::string_view key);
 
   // ne in GGUF order (ne[0] contiguous), 1..4 dimensions; the bytes must fit shape and type.
-  void add_tensor(std::string_view name, DType dtype, std::span<const int64_t> ne, std::vector<std::byte> data);
+  void add_tensor(std::string_view name, DType dtype, std::span<const int64_t> ne,
+                  std::vector<std::byte> data);
   // The same without a copy: `data` must live until the file is written.
   void add_tensor_view(std::string_view name, DType dtype, std::span<const int64_t> ne,
                        std::span<const std::byte> data);
-  // The same with bytes that `make` returns while the file is written: at most one such tensor is in memory. Each
-  // finish() or write() calls it once.
+  // The same with bytes that `make` returns while the file is written: at most one such tensor is in memory.
+  // Each finish() or write() calls it once.
   using MakeBytes = std::function<Result<std::vector<std::byte>>()>;
   void add_tensor_made(std::string_view name, DType dtype, std::span<const int64_t> ne, MakeBytes make);
 

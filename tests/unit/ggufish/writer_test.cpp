@@ -1,9 +1,8 @@
 #include "ggufish/writer.hpp"
 
+#include <catch2/catch.hpp>
 #include <cstring>
 #include <numeric>
-
-#include <catch2/catch.hpp>
 
 #include "ggufish/layout.hpp"
 #include "src/base/format.hpp"
@@ -24,7 +23,9 @@ bool same_bytes(std::span<const std::byte> a, std::span<const std::byte> b) {
   return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin());
 }
 
-std::span<const std::byte> data_of(const TensorView& view) { return {view.data, static_cast<size_t>(view.size_bytes)}; }
+std::span<const std::byte> data_of(const TensorView& view) {
+  return {view.data, static_cast<size_t>(view.size_bytes)};
+}
 
 // One key of every type, tensors of odd sizes.
 Writer build_sample() {
@@ -94,7 +95,8 @@ TEST_CASE("what the writer writes the reader reads back, keys and tensors in ord
   CHECK(file.tensor("none").error().code == Code::kBadModel);
 }
 
-TEST_CASE("a written file equals the finished bytes in every load mode, and writing leaves nothing else", "[ggufish]") {
+TEST_CASE("a written file equals the finished bytes in every load mode, and writing leaves nothing else",
+          "[ggufish]") {
   const test::TempDir dir;
   const Writer writer = build_sample();
   FileSystem& fs = posix_file_system();
@@ -118,7 +120,8 @@ TEST_CASE("a written file equals the finished bytes in every load mode, and writ
 
 TEST_CASE("copying every key of a file gives the same file again, whatever the types", "[ggufish]") {
   Writer first = build_sample();
-  const std::vector<std::byte> odd{std::byte{3}, {}, {}, {}, std::byte{0xFE}, std::byte{0xFF}};  // an i16 of -2
+  const std::vector<std::byte> odd{std::byte{3},   {}, {}, {}, std::byte{0xFE},
+                                   std::byte{0xFF}};  // an i16 of -2
   first.add_encoded("i16", odd);
   const auto bytes = first.finish();
   const auto opened = ModelFile::parse(*bytes, "first");
@@ -128,7 +131,8 @@ TEST_CASE("copying every key of a file gives the same file again, whatever the t
   for (const auto& entry : (*opened)->meta().entries()) second.copy_key(**opened, entry.key);
   for (const TensorEntry& entry : (*opened)->tensors()) {
     const size_t dims = entry.name == "matrix" ? 2 : entry.name == "row" ? 1 : 4;
-    second.add_tensor_view(entry.name, entry.view.dtype, std::span(entry.view.ne).first(dims), data_of(entry.view));
+    second.add_tensor_view(entry.name, entry.view.dtype, std::span(entry.view.ne).first(dims),
+                           data_of(entry.view));
   }
   const auto again = second.finish();
   REQUIRE(again.has_value());
@@ -169,15 +173,19 @@ TEST_CASE("the writer refuses what the reader would refuse", "[ggufish]") {
   CHECK(code_after([](Writer& w) { w.add_u32("k", 1), w.add_u32("k", 1); }) == Code::kInvalidArgument);
   CHECK(code_after([](Writer& w) { w.add_u32("general.alignment", 24); }) == Code::kInvalidArgument);
   CHECK(code_after([](Writer& w) { w.add_f32("general.alignment", 32.0F); }) == Code::kInvalidArgument);
-  CHECK(code_after([&](Writer& w) { w.add_tensor("t", DType::kQ8_0, ne, counting_bytes(33)); }) == Code::kInvalidArgument);
-  CHECK(code_after([&](Writer& w) { w.add_tensor(std::string(64, 'n'), DType::kQ8_0, ne, counting_bytes(34)); }) ==
+  CHECK(code_after([&](Writer& w) { w.add_tensor("t", DType::kQ8_0, ne, counting_bytes(33)); }) ==
         Code::kInvalidArgument);
+  CHECK(code_after([&](Writer& w) {
+          w.add_tensor(std::string(64, 'n'), DType::kQ8_0, ne, counting_bytes(34));
+        }) == Code::kInvalidArgument);
   const std::vector<int64_t> odd_row{31};
-  CHECK(code_after([&](Writer& w) { w.add_tensor("t", DType::kQ8_0, odd_row, {}); }) == Code::kInvalidArgument);
+  CHECK(code_after([&](Writer& w) { w.add_tensor("t", DType::kQ8_0, odd_row, {}); }) ==
+        Code::kInvalidArgument);
   const std::vector<int64_t> zero{32, 0};
   CHECK(code_after([&](Writer& w) { w.add_tensor("t", DType::kF32, zero, {}); }) == Code::kInvalidArgument);
   CHECK(code_after([&](Writer& w) { w.add_tensor("t", DType::kF32, {}, {}); }) == Code::kInvalidArgument);
-  CHECK(code_after([&](Writer& w) { w.add_tensor("t", static_cast<DType>(31), ne, {}); }) == Code::kInvalidArgument);
+  CHECK(code_after([&](Writer& w) { w.add_tensor("t", static_cast<DType>(31), ne, {}); }) ==
+        Code::kInvalidArgument);
   const auto other = Writer().finish();
   const auto empty = ModelFile::parse(*other, "empty");
   REQUIRE(empty.has_value());
@@ -195,6 +203,7 @@ TEST_CASE("another alignment moves the tensors and is read back", "[ggufish]") {
     const auto opened = ModelFile::parse(*bytes, "aligned");
     REQUIRE(opened.has_value());
     CHECK((*opened)->tensors()[0].offset % alignment == 0);
-    CHECK((*opened)->tensors()[1].offset == (*opened)->tensors()[0].offset + alignment * ((12 + alignment - 1) / alignment));
+    CHECK((*opened)->tensors()[1].offset ==
+          (*opened)->tensors()[0].offset + alignment * ((12 + alignment - 1) / alignment));
   }
 }
