@@ -35,8 +35,7 @@ inline constexpr uint64_t kMaxNameBytes = 63;
 inline constexpr uint64_t kMaxLength = uint64_t{1} << 30;  // bytes of a string, elements of an array
 inline constexpr uint32_t kMaxDims = 4;
 inline constexpr uint32_t kDefaultAlignment = 32;
-inline constexpr uint32_t kMinAlignment =
-    8;  // the specification's; also what makes every element type aligned
+inline constexpr uint32_t kMinAlignment = 8;  // the specification's; also what makes every element type aligned
 inline constexpr uint32_t kMaxAlignment = uint32_t{1} << 20;
 inline constexpr int64_t kMaxParts = 99999;  // of a split set: five digits in the name
 
@@ -105,8 +104,7 @@ constexpr const char* value_type_name(ValueType type) {
 
 // Does any GGUF integer type, bools left out, have this id?
 constexpr bool is_integer(ValueType type) {
-  return type != ValueType::kF32 && type != ValueType::kF64 && type != ValueType::kBool &&
-         scalar_bytes(type) != 0;
+  return type != ValueType::kF32 && type != ValueType::kF64 && type != ValueType::kBool && scalar_bytes(type) != 0;
 }
 constexpr bool is_float(ValueType type) { return type == ValueType::kF32 || type == ValueType::kF64; }
 

@@ -129,8 +129,7 @@ Result<std::vector<T>> build_array(const KeyValue& value, const Fill& fill) {
     LCRUN_TRY(fill(out));
     return out;
   } catch (const std::bad_alloc&) {
-    return make_error(Code::kNoMemory, "{}: no memory for {} elements", printable(value.key, 80),
-                      value.count);
+    return make_error(Code::kNoMemory, "{}: no memory for {} elements", printable(value.key, 80), value.count);
   }
 }
 
@@ -145,9 +144,8 @@ NameIndex::NameIndex(std::vector<std::string_view> names) : names_(std::move(nam
 }
 
 int64_t NameIndex::find(std::string_view name) const {
-  const auto at =
-      std::lower_bound(order_.begin(), order_.end(), name,
-                       [this](uint32_t i, std::string_view wanted) { return names_[i] < wanted; });
+  const auto at = std::lower_bound(order_.begin(), order_.end(), name,
+                                   [this](uint32_t i, std::string_view wanted) { return names_[i] < wanted; });
   return at != order_.end() && names_[*at] == name ? static_cast<int64_t>(*at) : -1;
 }
 

@@ -38,8 +38,7 @@ Result<LoadedBytes> map_file(File& file, bool lock) {
   if (lock) {
     const Status locked = loaded.mapping->lock_in_memory();
     if (!locked.has_value()) {
-      return make_error(Code::kNoMemory,
-                        "{} ({} bytes); raise the limit of locked memory (ulimit -l) or load unlocked",
+      return make_error(Code::kNoMemory, "{} ({} bytes); raise the limit of locked memory (ulimit -l) or load unlocked",
                         locked.error().message, loaded.mapping->bytes().size());
     }
   }
@@ -97,8 +96,7 @@ class GgufModel final : public ModelFile {
     for (const LoadedBytes& part : parts_) {
       const std::less_equal<const std::byte*> ordered;
       const std::byte* first = part.bytes.data();
-      const bool inside =
-          ordered(first, view.data) && ordered(view.data + view.size_bytes, first + part.bytes.size());
+      const bool inside = ordered(first, view.data) && ordered(view.data + view.size_bytes, first + part.bytes.size());
       if (part.mapping == nullptr || !inside) continue;
       part.mapping->drop_pages(static_cast<uint64_t>(view.data - first), view.size_bytes);
       return;
@@ -140,10 +138,9 @@ class GgufModel final : public ModelFile {
     const int64_t twice = index_.find_duplicate();
     if (twice < 0) return {};
     const TensorEntry& entry = tensors_[static_cast<size_t>(twice)];
-    return make_error(
-        Code::kBadModel,
-        "{}: offset {}: tensor {} of part {}: found the name a second time, wanted each name once",
-        printable(path_, kShownPath), entry.offset, quoted(entry.name), entry.part + 1);
+    return make_error(Code::kBadModel,
+                      "{}: offset {}: tensor {} of part {}: found the name a second time, wanted each name once",
+                      printable(path_, kShownPath), entry.offset, quoted(entry.name), entry.part + 1);
   }
 
  private:

@@ -58,15 +58,9 @@ class Metadata {
   virtual bool is_array(std::string_view key) const = 0;
 
   // Absent: `fallback`. Present but wrong: the error.
-  Result<int64_t> int_or(std::string_view key, int64_t fallback) const {
-    return has(key) ? get_int(key) : fallback;
-  }
-  Result<double> float_or(std::string_view key, double fallback) const {
-    return has(key) ? get_float(key) : fallback;
-  }
-  Result<bool> bool_or(std::string_view key, bool fallback) const {
-    return has(key) ? get_bool(key) : fallback;
-  }
+  Result<int64_t> int_or(std::string_view key, int64_t fallback) const { return has(key) ? get_int(key) : fallback; }
+  Result<double> float_or(std::string_view key, double fallback) const { return has(key) ? get_float(key) : fallback; }
+  Result<bool> bool_or(std::string_view key, bool fallback) const { return has(key) ? get_bool(key) : fallback; }
   // An error about a key: "FILE: [offset N: ]KEY: found FOUND, wanted WANTED".
   virtual Error fail(std::string_view key, std::string_view found, std::string_view wanted) const = 0;
 
@@ -99,13 +93,11 @@ enum class LoadMode : uint8_t {
 class ModelFile {
  public:
   virtual ~ModelFile() = default;
-  static Result<std::shared_ptr<const ModelFile>> open(const std::string& path, LoadMode mode,
-                                                       FileSystem& fs);
+  static Result<std::shared_ptr<const ModelFile>> open(const std::string& path, LoadMode mode, FileSystem& fs);
   // A complete single file in memory (tests, fuzzing); `name` stands for the path in messages. Copies
   // nothing: the bytes must outlive the object, and be aligned as new and malloc align (tensors are read in
   // place).
-  static Result<std::shared_ptr<const ModelFile>> parse(std::span<const std::byte> bytes,
-                                                        const std::string& name);
+  static Result<std::shared_ptr<const ModelFile>> parse(std::span<const std::byte> bytes, const std::string& name);
 
   virtual const std::string& path() const = 0;
   virtual uint32_t version() const = 0;

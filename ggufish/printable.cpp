@@ -7,9 +7,7 @@ namespace {
 
 uint8_t byte_at(std::string_view text, size_t i) { return static_cast<uint8_t>(text[i]); }
 
-bool is_continuation(std::string_view text, size_t i) {
-  return i < text.size() && (byte_at(text, i) & 0xC0) == 0x80;
-}
+bool is_continuation(std::string_view text, size_t i) { return i < text.size() && (byte_at(text, i) & 0xC0) == 0x80; }
 
 // C0, DEL and, as two bytes of UTF-8, C1.
 bool is_control(std::string_view code_point) {
@@ -81,8 +79,6 @@ std::string printable(std::string_view text, size_t limit_bytes) {
   return out;
 }
 
-std::string quoted(std::string_view text, size_t limit_bytes) {
-  return '"' + printable(text, limit_bytes) + '"';
-}
+std::string quoted(std::string_view text, size_t limit_bytes) { return '"' + printable(text, limit_bytes) + '"'; }
 
 }  // namespace lcrun::ggufish

@@ -63,8 +63,7 @@ Result<std::string_view> read_string(ByteReader& in, const Item& item, const cha
 Result<std::string_view> read_name(ByteReader& in, const Item& item, const char* part, uint64_t limit) {
   const uint64_t start = in.offset();
   LCRUN_ASSIGN(const std::string_view name, read_string(in, item, part, limit));
-  if (name.empty())
-    return in.fail_at(start, item.field(part), "an empty one", format("1 to {} bytes", limit));
+  if (name.empty()) return in.fail_at(start, item.field(part), "an empty one", format("1 to {} bytes", limit));
   if (!is_plain_text(name)) {
     return in.fail_at(start, item.field(part), quoted(name), "UTF-8 text without control characters");
   }
@@ -74,8 +73,7 @@ Result<std::string_view> read_name(ByteReader& in, const Item& item, const char*
 Result<ValueType> read_value_type(ByteReader& in, const Item& item, const char* part) {
   const uint64_t start = in.offset();
   LCRUN_ASSIGN(const uint32_t id, read<uint32_t>(in, item, part));
-  if (!is_value_type(id))
-    return in.fail_at(start, item.field(part), format("{}", id), "a value type of 0 to 12");
+  if (!is_value_type(id)) return in.fail_at(start, item.field(part), format("{}", id), "a value type of 0 to 12");
   return static_cast<ValueType>(id);
 }
 
@@ -122,8 +120,7 @@ Result<uint64_t> read_count(ByteReader& in, const char* field, uint64_t limit) {
   return count;
 }
 
-Status check_count_fits(const ByteReader& in, const char* field, uint64_t at, uint64_t count,
-                        uint64_t least_bytes) {
+Status check_count_fits(const ByteReader& in, const char* field, uint64_t at, uint64_t count, uint64_t least_bytes) {
   if (count <= in.remaining() / least_bytes) return {};
   return in.fail_at(
       at, field, format("{}", count),
@@ -156,14 +153,12 @@ Result<uint64_t> read_array_count(ByteReader& in, const Item& item, ValueType el
   const uint64_t start = in.offset();
   LCRUN_ASSIGN(const uint64_t count, read<uint64_t>(in, item, "array count"));
   if (count > kMaxLength) {
-    return in.fail_at(start, item.field("array count"), format("{}", count),
-                      format("at most {}", kMaxLength));
+    return in.fail_at(start, item.field("array count"), format("{}", count), format("at most {}", kMaxLength));
   }
   const uint64_t least = element_type == ValueType::kString ? sizeof(uint64_t) : scalar_bytes(element_type);
   if (count > in.remaining() / least) {
-    return in.fail_at(
-        start, item.field("array count"), format("{}", count),
-        format("at most {}, for the {} bytes left in the file", in.remaining() / least, in.remaining()));
+    return in.fail_at(start, item.field("array count"), format("{}", count),
+                      format("at most {}, for the {} bytes left in the file", in.remaining() / least, in.remaining()));
   }
   return count;
 }
@@ -173,8 +168,7 @@ Status read_array(ByteReader& in, const Item& item, KeyValue& value) {
   const uint64_t type_at = in.offset();
   LCRUN_ASSIGN(value.element_type, read_value_type(in, item, "element type"));
   if (value.element_type == ValueType::kArray) {
-    return unsupported(
-        in.fail_at(type_at, item.field("element type"), "an array of arrays", "scalars or strings"));
+    return unsupported(in.fail_at(type_at, item.field("element type"), "an array of arrays", "scalars or strings"));
   }
   LCRUN_ASSIGN(value.count, read_array_count(in, item, value.element_type));
   const uint64_t first = in.offset();
@@ -264,8 +258,7 @@ Status read_shape(ByteReader& in, const Item& item, TensorView& view) {
     const uint64_t start = in.offset();
     LCRUN_ASSIGN(const uint64_t length, read<uint64_t>(in, item, "dimension"));
     if (length == 0 || length > kMaxInt64) {
-      return in.fail_at(start, item.field("dimension"), format("{}", static_cast<int64_t>(length)),
-                        "at least 1");
+      return in.fail_at(start, item.field("dimension"), format("{}", static_cast<int64_t>(length)), "at least 1");
     }
     if (__builtin_mul_overflow(elements, length, &elements) || elements > kMaxInt64) {
       return in.fail_at(start, item.field("dimension"), format("{}, a product beyond 2^63", length),
@@ -287,26 +280,22 @@ Result<const quant::TypeInfo*> read_tensor_type(ByteReader& in, const Item& item
                                   "a type in use: re-quantise the model from its source"));
   }
   if (id > static_cast<uint32_t>(std::numeric_limits<int32_t>::max())) {
-    return in.fail_at(start, item.field("type"), format("{}", static_cast<int32_t>(id)),
-                      "a type of 0 or more");
+    return in.fail_at(start, item.field("type"), format("{}", static_cast<int32_t>(id)), "a type of 0 or more");
   }
-  return unsupported(
-      in.fail_at(start, item.field("type"), format("type {}, unknown here", id),
-                 "a known type: re-quantise the model, or use a newer version of this program"));
+  return unsupported(in.fail_at(start, item.field("type"), format("type {}, unknown here", id),
+                                "a known type: re-quantise the model, or use a newer version of this program"));
 }
 
 // row_bytes and size_bytes of a checked shape.
-Status size_tensor(const ByteReader& in, const Item& item, uint64_t at, const quant::TypeInfo& type,
-                   TensorView& view) {
+Status size_tensor(const ByteReader& in, const Item& item, uint64_t at, const quant::TypeInfo& type, TensorView& view) {
   view.dtype = type.dtype;
   if (view.cols() % type.block_size != 0) {
     return in.fail_at(at, item.field("row length"), format("{}", view.cols()),
                       format("a multiple of {}, the block of {}", type.block_size, type.name));
   }
   const auto blocks = static_cast<uint64_t>(view.cols() / type.block_size);
-  const bool wraps =
-      __builtin_mul_overflow(blocks, static_cast<uint64_t>(type.block_bytes), &view.row_bytes) ||
-      __builtin_mul_overflow(view.row_bytes, static_cast<uint64_t>(view.rows()), &view.size_bytes);
+  const bool wraps = __builtin_mul_overflow(blocks, static_cast<uint64_t>(type.block_bytes), &view.row_bytes) ||
+                     __builtin_mul_overflow(view.row_bytes, static_cast<uint64_t>(view.rows()), &view.size_bytes);
   if (wraps || view.size_bytes > kMaxInt64) {
     return in.fail_at(at, item.field("size"), "more than 2^63 bytes", "a tensor that can be addressed");
   }
@@ -351,10 +340,8 @@ Result<std::vector<TensorEntry>> read_directory(ByteReader& in, uint64_t count, 
   const int64_t twice = NameIndex(names).find_duplicate();
   if (twice >= 0) {
     const std::string_view name = names[static_cast<size_t>(twice)];
-    const auto at =
-        static_cast<uint64_t>(reinterpret_cast<const std::byte*>(name.data()) - in.bytes().data());
-    return in.fail_at(at, format("tensor {} {}", twice, quoted(name)), "the name a second time",
-                      "each name once");
+    const auto at = static_cast<uint64_t>(reinterpret_cast<const std::byte*>(name.data()) - in.bytes().data());
+    return in.fail_at(at, format("tensor {} {}", twice, quoted(name)), "the name a second time", "each name once");
   }
   return tensors;
 }

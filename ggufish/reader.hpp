@@ -22,8 +22,7 @@ struct FilePart {
   uint32_t version = 0;
   uint64_t data_offset = 0;  // start of the tensor data
   std::unique_ptr<const MetadataTable> meta;
-  std::vector<TensorEntry>
-      tensors;  // in file order; views into the bytes, offsets from the start of the file
+  std::vector<TensorEntry> tensors;  // in file order; views into the bytes, offsets from the start of the file
 };
 
 // `name` stands for the file in messages. The bytes must outlive the result.

@@ -85,8 +85,7 @@ Result<SplitName> name_split_set(const std::string& path, const MetadataTable& m
                      format("a name that ends in {}.gguf", wanted.path_of(1)));
   }
   if (name->count != keys.count) {
-    return meta.fail(kKeySplitCount, format("{}", keys.count),
-                     format("{}, as the file name says", name->count));
+    return meta.fail(kKeySplitCount, format("{}", keys.count), format("{}, as the file name says", name->count));
   }
   if (name->number != 1) {
     return meta.fail(kKeySplitNo, part_label(keys.no, keys.count),
@@ -95,19 +94,16 @@ Result<SplitName> name_split_set(const std::string& path, const MetadataTable& m
   return *name;
 }
 
-Status check_split_part(const MetadataTable& first, const SplitKeys& keys, const MetadataTable& meta,
-                        int64_t no) {
+Status check_split_part(const MetadataTable& first, const SplitKeys& keys, const MetadataTable& meta, int64_t no) {
   LCRUN_ASSIGN(const SplitKeys found, read_keys(meta));
   if (found.count != keys.count) {
-    return meta.fail(kKeySplitCount, format("{}", found.count),
-                     format("{}, as in the first part", keys.count));
+    return meta.fail(kKeySplitCount, format("{}", found.count), format("{}, as in the first part", keys.count));
   }
   if (found.no != no) {
     return meta.fail(kKeySplitNo, part_label(found.no, found.count), part_label(no, keys.count));
   }
   if (found.tensors != keys.tensors) {
-    return meta.fail(kKeySplitTensors, format("{}", found.tensors),
-                     format("{}, as in the first part", keys.tensors));
+    return meta.fail(kKeySplitTensors, format("{}", found.tensors), format("{}, as in the first part", keys.tensors));
   }
   if (!meta.has(kKeyArchitecture)) return {};
   LCRUN_ASSIGN(const auto theirs, meta.get_string(kKeyArchitecture));

@@ -41,7 +41,6 @@ Result<std::optional<SplitKeys>> read_split_keys(const MetadataTable& meta);
 Result<SplitName> name_split_set(const std::string& path, const MetadataTable& meta, const SplitKeys& keys);
 
 // Is `meta` part `no` of the set that `first` begins?
-Status check_split_part(const MetadataTable& first, const SplitKeys& keys, const MetadataTable& meta,
-                        int64_t no);
+Status check_split_part(const MetadataTable& first, const SplitKeys& keys, const MetadataTable& meta, int64_t no);
 
 }  // namespace lcrun::ggufish

@@ -32,19 +32,18 @@ Result<uint64_t> tensor_bytes(DType dtype, std::span<const int64_t> ne) {
   int64_t elements = 1;
   for (const int64_t length : ne) {
     if (length < 1 || __builtin_mul_overflow(elements, length, &elements)) {
-      return make_error(Code::kInvalidArgument,
-                        "found a dimension of {}, wanted a shape that can be addressed", length);
+      return make_error(Code::kInvalidArgument, "found a dimension of {}, wanted a shape that can be addressed",
+                        length);
     }
   }
   if (ne[0] % type->block_size != 0) {
-    return make_error(Code::kInvalidArgument, "found rows of {}, wanted a multiple of {}, the block of {}",
-                      ne[0], type->block_size, type->name);
+    return make_error(Code::kInvalidArgument, "found rows of {}, wanted a multiple of {}, the block of {}", ne[0],
+                      type->block_size, type->name);
   }
   uint64_t bytes = 0;
   const auto blocks = static_cast<uint64_t>(elements / type->block_size);
   if (__builtin_mul_overflow(blocks, static_cast<uint64_t>(type->block_bytes), &bytes) || bytes >> 62 != 0) {
-    return make_error(Code::kInvalidArgument,
-                      "found more than 2^62 bytes, wanted a tensor that can be addressed");
+    return make_error(Code::kInvalidArgument, "found more than 2^62 bytes, wanted a tensor that can be addressed");
   }
   return bytes;
 }
@@ -86,9 +85,7 @@ void Writer::add_i32s(std::string_view key, std::span<const int32_t> values) {
 void Writer::add_u32s(std::string_view key, std::span<const uint32_t> values) {
   add_array(key, ValueType::kU32, values);
 }
-void Writer::add_f32s(std::string_view key, std::span<const float> values) {
-  add_array(key, ValueType::kF32, values);
-}
+void Writer::add_f32s(std::string_view key, std::span<const float> values) { add_array(key, ValueType::kF32, values); }
 
 void Writer::add_bools(std::string_view key, std::span<const bool> values) {
   static_assert(sizeof(bool) == 1);
@@ -117,21 +114,18 @@ void Writer::add_encoded(std::string_view key, std::span<const std::byte> encode
 
 void Writer::copy_key(const ModelFile& from, std::string_view key) {
   const auto encoded = from.meta().encoded(key);
-  if (encoded.empty())
-    return remember(format("{}: {}: found nothing, wanted a key to copy", from.path(), quoted(key)));
+  if (encoded.empty()) return remember(format("{}: {}: found nothing, wanted a key to copy", from.path(), quoted(key)));
   add_encoded(key, encoded);
 }
 
 void Writer::add_checked(Tensor tensor) {
   const auto bytes = tensor_bytes(tensor.dtype, tensor.ne);
-  if (!bytes.has_value())
-    return remember(format("tensor {}: {}", quoted(tensor.name), bytes.error().message));
+  if (!bytes.has_value()) return remember(format("tensor {}: {}", quoted(tensor.name), bytes.error().message));
   tensor.size_bytes = *bytes;
   tensors_.push_back(std::move(tensor));
 }
 
-void Writer::add_tensor(std::string_view name, DType dtype, std::span<const int64_t> ne,
-                        std::vector<std::byte> data) {
+void Writer::add_tensor(std::string_view name, DType dtype, std::span<const int64_t> ne, std::vector<std::byte> data) {
   add_checked({std::string(name), dtype, {ne.begin(), ne.end()}, std::move(data), {}, {}, 0});
 }
 
@@ -140,8 +134,7 @@ void Writer::add_tensor_view(std::string_view name, DType dtype, std::span<const
   add_checked({std::string(name), dtype, {ne.begin(), ne.end()}, {}, data, {}, 0});
 }
 
-void Writer::add_tensor_made(std::string_view name, DType dtype, std::span<const int64_t> ne,
-                             MakeBytes make) {
+void Writer::add_tensor_made(std::string_view name, DType dtype, std::span<const int64_t> ne, MakeBytes make) {
   add_checked({std::string(name), dtype, {ne.begin(), ne.end()}, {}, {}, std::move(make), 0});
 }
 
@@ -151,17 +144,15 @@ Status Writer::check_names() const {
   for (const Key& key : keys_) {
     if (!is_name(key.key, kMaxKeyBytes) || !seen.insert(key.key).second) {
       return make_error(Code::kInvalidArgument,
-                        "key {}: found a name that is empty, long, not plain text or there twice",
-                        quoted(key.key));
+                        "key {}: found a name that is empty, long, not plain text or there twice", quoted(key.key));
     }
   }
   seen.clear();
   for (const Tensor& tensor : tensors_) {
     if (!is_name(tensor.name, kMaxNameBytes) || !seen.insert(tensor.name).second) {
-      return make_error(
-          Code::kInvalidArgument,
-          "tensor {}: found a name that is empty, beyond {} bytes, not plain text or there twice",
-          quoted(tensor.name), kMaxNameBytes);
+      return make_error(Code::kInvalidArgument,
+                        "tensor {}: found a name that is empty, beyond {} bytes, not plain text or there twice",
+                        quoted(tensor.name), kMaxNameBytes);
     }
   }
   return {};
@@ -214,8 +205,7 @@ Status Writer::emit(const Sink& sink) const {
   LCRUN_TRY(sink(encode_head(align)));
   for (const Tensor& tensor : tensors_) {
     std::vector<std::byte> made;
-    std::span<const std::byte> data =
-        tensor.view.empty() ? std::span<const std::byte>(tensor.owned) : tensor.view;
+    std::span<const std::byte> data = tensor.view.empty() ? std::span<const std::byte>(tensor.owned) : tensor.view;
     if (tensor.make) {
       LCRUN_ASSIGN(made, tensor.make());
       data = made;

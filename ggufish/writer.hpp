@@ -40,8 +40,7 @@ class Writer {
   void copy_key(const ModelFile& from, std::string_view key);
 
   // ne in GGUF order (ne[0] contiguous), 1..4 dimensions; the bytes must fit shape and type.
-  void add_tensor(std::string_view name, DType dtype, std::span<const int64_t> ne,
-                  std::vector<std::byte> data);
+  void add_tensor(std::string_view name, DType dtype, std::span<const int64_t> ne, std::vector<std::byte> data);
   // The same without a copy: `data` must live until the file is written.
   void add_tensor_view(std::string_view name, DType dtype, std::span<const int64_t> ne,
                        std::span<const std::byte> data);

@@ -18,9 +18,7 @@ size_t size_of(uint32_t type) {
   return kSizes[type];
 }
 
-Verdict refused(std::string fragment, Code code = Code::kBadModel) {
-  return {false, code, std::move(fragment)};
-}
+Verdict refused(std::string fragment, Code code = Code::kBadModel) { return {false, code, std::move(fragment)}; }
 Verdict accepted() { return {true, Code::kBadModel, {}}; }
 
 // A file of this one key, no tensors, nothing after it.
@@ -42,9 +40,8 @@ void add_header_prefixes(std::vector<BadFile>& files) {
   const Bytes good = good_file().encode();
   for (size_t size = 0; size < 24; ++size) {
     const char* field = size < 4 ? "magic" : size < 8 ? "version" : size < 16 ? "tensor count" : "key count";
-    files.push_back({"prefix " + std::to_string(size),
-                     {good.begin(), good.begin() + static_cast<long>(size)},
-                     refused(field)});
+    files.push_back(
+        {"prefix " + std::to_string(size), {good.begin(), good.begin() + static_cast<long>(size)}, refused(field)});
   }
 }
 
@@ -71,18 +68,16 @@ void add_counts(std::vector<BadFile>& files) {
 }
 
 void add_key_names(std::vector<BadFile>& files) {
-  files.push_back(with_key("empty key", {"", kU32, scalar_value<uint32_t>(1), {}},
-                           refused("key 9: name: found an empty")));
+  files.push_back(
+      with_key("empty key", {"", kU32, scalar_value<uint32_t>(1), {}}, refused("key 9: name: found an empty")));
   for (const size_t size : {size_t{65536}, size_t{1} << 20}) {
     files.push_back(with_key("key of " + std::to_string(size),
                              {std::string(size, 'k'), kU32, scalar_value<uint32_t>(1), {}},
                              refused("key 9: name: found " + std::to_string(size))));
   }
-  files.push_back(
-      with_key("longest key", {std::string(65535, 'k'), kU32, scalar_value<uint32_t>(1), {}}, accepted()));
+  files.push_back(with_key("longest key", {std::string(65535, 'k'), kU32, scalar_value<uint32_t>(1), {}}, accepted()));
   for (const uint64_t length : kHugeCounts) {
-    files.push_back(with_key("key length " + std::to_string(length),
-                             {"k", kU32, scalar_value<uint32_t>(1), length},
+    files.push_back(with_key("key length " + std::to_string(length), {"k", kU32, scalar_value<uint32_t>(1), length},
                              refused("key 9: name: found " + std::to_string(length))));
   }
   files.push_back({"key length past the end", only_key({"a.longer.key", kU32, scalar_value<uint32_t>(1), 60000}),
@@ -111,9 +106,9 @@ void add_key_names(std::vector<BadFile>& files) {
     files.push_back(with_key("ill-formed key " + std::to_string(i),
                              {"k" + ill_formed[i], kU32, scalar_value<uint32_t>(1), {}}, refused("UTF-8")));
   }
-  files.push_back(with_key(
-      "key in other letters",
-      {"sch\xC3\xB6n.\xE2\x82\xAC.\xF0\x9F\x98\x80", kU32, scalar_value<uint32_t>(1), {}}, accepted()));
+  files.push_back(with_key("key in other letters",
+                           {"sch\xC3\xB6n.\xE2\x82\xAC.\xF0\x9F\x98\x80", kU32, scalar_value<uint32_t>(1), {}},
+                           accepted()));
   files.push_back(with_key("key twice", {"a.byte", 0, scalar_value<uint8_t>(7), {}},
                            refused("\"a.byte\": found it a second time")));
   files.push_back(with_key("key twice, other type", {"tokens", kU32, scalar_value<uint32_t>(1), {}},
@@ -123,10 +118,9 @@ void add_key_names(std::vector<BadFile>& files) {
 void add_value_types(std::vector<BadFile>& files) {
   for (const uint32_t type : {13U, 14U, 99U, 0x7FFFFFFFU, 0x80000000U, 0xFFFFFFFFU}) {
     const std::string found = "found " + std::to_string(type);
-    files.push_back(with_key("value type " + std::to_string(type), {"k", type, Bytes(8), {}},
-                             refused("value type: " + found)));
-    files.push_back(with_key("element type " + std::to_string(type),
-                             {"k", kArray, array_value(type, 1, Bytes(8)), {}},
+    files.push_back(
+        with_key("value type " + std::to_string(type), {"k", type, Bytes(8), {}}, refused("value type: " + found)));
+    files.push_back(with_key("element type " + std::to_string(type), {"k", kArray, array_value(type, 1, Bytes(8)), {}},
                              refused("element type: " + found)));
   }
   Bytes nested;
@@ -134,10 +128,9 @@ void add_value_types(std::vector<BadFile>& files) {
     put(nested, kArray);
     put(nested, uint64_t{1});
   }
-  files.push_back(with_key("arrays nested deep", {"k", kArray, nested, {}},
-                           refused("array of arrays", Code::kUnsupported)));
-  files.push_back(with_key("array of arrays",
-                           {"k", kArray, array_value(kArray, 1, array_value(0, 1, Bytes(1))), {}},
+  files.push_back(
+      with_key("arrays nested deep", {"k", kArray, nested, {}}, refused("array of arrays", Code::kUnsupported)));
+  files.push_back(with_key("array of arrays", {"k", kArray, array_value(kArray, 1, array_value(0, 1, Bytes(1))), {}},
                            refused("array of arrays", Code::kUnsupported)));
 }
 
@@ -153,8 +146,7 @@ void add_cut_values(std::vector<BadFile>& files) {
     files.push_back({"array cut" + of_type,
                      only_key({"a.longer.key", kArray, array_value(type, 3, Bytes(size_of(type) * 3 - 1)), {}}),
                      refused("array count: found 3")});
-    files.push_back(
-        with_key("empty array" + of_type, {"k", kArray, array_value(type, 0, {}), {}}, accepted()));
+    files.push_back(with_key("empty array" + of_type, {"k", kArray, array_value(type, 0, {}), {}}, accepted()));
     for (const uint64_t count : kHugeCounts) {
       files.push_back(with_key("array count " + std::to_string(count) + of_type,
                                {"k", kArray, array_value(type, count, Bytes(16)), {}},
@@ -166,8 +158,8 @@ void add_cut_values(std::vector<BadFile>& files) {
 void add_strings(std::vector<BadFile>& files) {
   for (const uint64_t length : kHugeCounts) {
     const std::string found = "found " + std::to_string(length);
-    files.push_back(with_key("string length " + std::to_string(length),
-                             {"k", kString, scalar_value(length), {}}, refused("string: " + found)));
+    files.push_back(with_key("string length " + std::to_string(length), {"k", kString, scalar_value(length), {}},
+                             refused("string: " + found)));
     Bytes last;
     put_string(last, "fine");
     put(last, length);
@@ -186,25 +178,23 @@ void add_strings(std::vector<BadFile>& files) {
                              }(),
                              {}}),
                    refused("string: found 4 bytes")});
-  files.push_back(with_key("string of any bytes",
-                           {"k", kString, string_value(std::string("\0\xff\n", 3)), {}}, accepted()));
+  files.push_back(
+      with_key("string of any bytes", {"k", kString, string_value(std::string("\0\xff\n", 3)), {}}, accepted()));
 }
 
 void add_bools_and_floats(std::vector<BadFile>& files) {
   constexpr uint8_t kWrong[] = {2, 3, 127, 128, 254, 255};
   for (const uint8_t byte : kWrong) {
     const std::string found = "bool: found " + std::to_string(byte);
-    files.push_back(
-        with_key("bool " + std::to_string(byte), {"k", kBool, scalar_value(byte), {}}, refused(found)));
+    files.push_back(with_key("bool " + std::to_string(byte), {"k", kBool, scalar_value(byte), {}}, refused(found)));
     for (size_t at = 0; at < 3; ++at) {
       Bytes flags(3);
       flags[at] = std::byte{byte};
-      files.push_back(with_key("bools with " + std::to_string(byte),
-                               {"k", kArray, array_value(kBool, 3, flags), {}}, refused(found)));
+      files.push_back(with_key("bools with " + std::to_string(byte), {"k", kArray, array_value(kBool, 3, flags), {}},
+                               refused(found)));
     }
   }
-  for (const float number :
-       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), 1e-40F}) {
+  for (const float number : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), 1e-40F}) {
     files.push_back(with_key("odd float", {"k", 6, scalar_value(number), {}}, accepted()));
   }
 }
@@ -219,8 +209,8 @@ void add_alignments(std::vector<BadFile>& files) {
   for (const uint32_t type : kElementTypes) {
     if (type == kU32) continue;
     const Bytes value = type == kString ? string_value("32") : Bytes(size_of(type));
-    files.push_back(with_key("alignment of type " + std::to_string(type), {key, type, value, {}},
-                             refused(key + ": found")));
+    files.push_back(
+        with_key("alignment of type " + std::to_string(type), {key, type, value, {}}, refused(key + ": found")));
   }
   files.push_back(with_key("alignments", {key, kArray, array_value(kU32, 1, scalar_value<uint32_t>(32)), {}},
                            refused(key + ": found array")));
@@ -247,10 +237,9 @@ std::vector<BadFile> header_files() {
     RawFile file = good_file();
     file.version = version;
     const bool swapped = version == 0x01000000U || version == 0x02000000U || version == 0x03000000U;
-    files.push_back(
-        {"version " + std::to_string(version), file.encode(),
-         refused(swapped ? "version: found byte-swapped" : "version: found " + std::to_string(version),
-                 version == 0 ? Code::kBadModel : Code::kUnsupported)});
+    files.push_back({"version " + std::to_string(version), file.encode(),
+                     refused(swapped ? "version: found byte-swapped" : "version: found " + std::to_string(version),
+                             version == 0 ? Code::kBadModel : Code::kUnsupported)});
   }
   add_counts(files);
   RawFile old = good_file();

@@ -12,9 +12,7 @@ constexpr uint64_t kMinusOne = std::numeric_limits<uint64_t>::max();
 constexpr uint64_t kTwo62 = uint64_t{1} << 62;
 constexpr uint32_t kAnyType = 64;  // ids looked at for types that exist
 
-Verdict refused(std::string fragment, Code code = Code::kBadModel) {
-  return {false, code, std::move(fragment)};
-}
+Verdict refused(std::string fragment, Code code = Code::kBadModel) { return {false, code, std::move(fragment)}; }
 Verdict accepted() { return {true, Code::kBadModel, {}}; }
 
 // A file of these tensors and no keys.
@@ -44,9 +42,8 @@ void add_shapes(std::vector<BadFile>& files) {
       for (const uint64_t wrong : {uint64_t{0}, kMinusOne, uint64_t{1} << 63, (uint64_t{1} << 63) + 1}) {
         std::vector<uint64_t> ne(dims, 8);
         ne[at] = wrong;
-        files.push_back(
-            of_tensors("length " + std::to_string(wrong), {f32("t", ne, 32)},
-                       refused("dimension: found " + std::to_string(static_cast<int64_t>(wrong)))));
+        files.push_back(of_tensors("length " + std::to_string(wrong), {f32("t", ne, 32)},
+                                   refused("dimension: found " + std::to_string(static_cast<int64_t>(wrong)))));
       }
     }
   }
@@ -78,23 +75,22 @@ void add_sizes(std::vector<BadFile>& files) {
   }
   // Each fits, the sum does not; and one that only the padding pushes over.
   const uint64_t quarter = uint64_t{1} << 60;
-  files.push_back(of_tensors("sum wraps",
-                             {f32("a", {quarter}, quarter * 4), f32("b", {quarter}, quarter * 4)},
+  files.push_back(of_tensors("sum wraps", {f32("a", {quarter}, quarter * 4), f32("b", {quarter}, quarter * 4)},
                              refused("\"b\": size")));
   const uint64_t most = (uint64_t{1} << 63) - 1;
-  files.push_back(of_tensors("padding wraps", {{"a", {most}, 24, most, {}, {}, {}}, f32("b", {8}, 32)},
-                             refused("\"a\": size")));
+  files.push_back(
+      of_tensors("padding wraps", {{"a", {most}, 24, most, {}, {}, {}}, f32("b", {8}, 32)}, refused("\"a\": size")));
   for (const uint64_t elements : {uint64_t{1} << 20, uint64_t{1} << 40, uint64_t{1} << 58}) {
-    files.push_back(of_tensors("exabytes over a small file", {f32("a", {elements}, 1 << 21)},
-                               refused("data: found a file of")));
+    files.push_back(
+        of_tensors("exabytes over a small file", {f32("a", {elements}, 1 << 21)}, refused("data: found a file of")));
   }
 }
 
 void add_types(std::vector<BadFile>& files) {
   for (const uint32_t type : {4U, 5U, 31U, 32U, 33U, 36U, 37U, 38U}) {
     RawTensor tensor{"t", {256}, type, 256, {}, {}, {}};
-    files.push_back(of_tensors("removed type " + std::to_string(type), {tensor},
-                               refused("re-quantise", Code::kUnsupported)));
+    files.push_back(
+        of_tensors("removed type " + std::to_string(type), {tensor}, refused("re-quantise", Code::kUnsupported)));
   }
   for (const uint32_t type : {43U, 44U, 50U, 63U, 1000U, 0x7FFFFFFFU}) {
     RawTensor tensor{"t", {256}, type, 256, {}, {}, {}};
@@ -103,8 +99,8 @@ void add_types(std::vector<BadFile>& files) {
   }
   for (const uint32_t type : {0x80000000U, 0xFFFFFFFFU, 0xFFFFFF00U}) {
     RawTensor tensor{"t", {256}, type, 256, {}, {}, {}};
-    files.push_back(of_tensors("negative type", {tensor},
-                               refused("type: found " + std::to_string(static_cast<int32_t>(type)))));
+    files.push_back(
+        of_tensors("negative type", {tensor}, refused("type: found " + std::to_string(static_cast<int32_t>(type)))));
   }
   for (uint32_t id = 0; id < kAnyType; ++id) {
     const quant::TypeInfo* type = quant::find_type(static_cast<DType>(id));
@@ -115,8 +111,7 @@ void add_types(std::vector<BadFile>& files) {
                                {{"t", {block * 2, 3}, id, row_bytes * 3, {}, {}, {}}}, accepted()));
     if (block == 1) continue;
     for (const uint64_t row : {uint64_t{1}, block - 1, block + 1, block * 2 - 1}) {
-      files.push_back(of_tensors(std::string("row of ") + type->name,
-                                 {{"t", {row, block}, id, row_bytes, {}, {}, {}}},
+      files.push_back(of_tensors(std::string("row of ") + type->name, {{"t", {row, block}, id, row_bytes, {}, {}, {}}},
                                  refused("row length: found " + std::to_string(row))));
     }
   }
@@ -124,7 +119,7 @@ void add_types(std::vector<BadFile>& files) {
 
 void add_names(std::vector<BadFile>& files) {
   files.push_back(of_tensors("empty name", {f32("", {8}, 32)}, refused("tensor 0: name: found an empty")));
-  for (const size_t size : {64, 65, 1000000}) {
+  for (const size_t size : {64UL, 65UL, 1000000UL}) {
     files.push_back(of_tensors("name of " + std::to_string(size), {f32(std::string(size, 'n'), {8}, 32)},
                                refused("name: found " + std::to_string(size))));
   }
@@ -135,17 +130,17 @@ void add_names(std::vector<BadFile>& files) {
     files.push_back(of_tensors("name length " + std::to_string(length), {tensor},
                                refused("name: found " + std::to_string(length))));
   }
-  for (const std::string& name : {std::string("a\0b", 3), std::string("\n"), std::string("\x1b[2J"),
-                                  std::string("\xff"), std::string("\xC2")}) {
+  for (const std::string& name :
+       {std::string("a\0b", 3), std::string("\n"), std::string("\x1b[2J"), std::string("\xff"), std::string("\xC2")}) {
     files.push_back(of_tensors("name not text", {f32(name, {8}, 32)}, refused("name: found")));
   }
-  files.push_back(of_tensors("name twice", {f32("t", {8}, 32), f32("u", {8}, 32), f32("t", {8}, 32)},
-                             refused("tensor 2 \"t\"")));
+  files.push_back(
+      of_tensors("name twice", {f32("t", {8}, 32), f32("u", {8}, 32), f32("t", {8}, 32)}, refused("tensor 2 \"t\"")));
 }
 
 void add_offsets(std::vector<BadFile>& files) {
-  for (const uint64_t wrong : {uint64_t{0}, uint64_t{1}, uint64_t{31}, uint64_t{33}, uint64_t{64},
-                               uint64_t{1} << 40, kTwo62, uint64_t{1} << 63, kMinusOne, kMinusOne - 31}) {
+  for (const uint64_t wrong : {uint64_t{0}, uint64_t{1}, uint64_t{31}, uint64_t{33}, uint64_t{64}, uint64_t{1} << 40,
+                               kTwo62, uint64_t{1} << 63, kMinusOne, kMinusOne - 31}) {
     RawTensor second = f32("second", {8}, 32);
     second.offset = wrong;
     files.push_back(of_tensors("second offset " + std::to_string(wrong), {f32("first", {8}, 32), second},
@@ -202,16 +197,14 @@ void add_broken_parts(std::vector<BadSet>& sets) {
                                [&](Parts& p) { p[i].second.keys[1].name = "other"; }));
     sets.push_back(changed_set("other total in " + label, "split.tensors.count: found 5",
                                [&](Parts& p) { p[i].second.keys[2].value = scalar_value<int32_t>(5); }));
-    sets.push_back(
-        changed_set("other model as " + label, "general.architecture: found \"gemma3\"", [&](Parts& p) {
-          p[i].second.keys.push_back({"general.architecture", 8, string_value("gemma3"), {}});
-        }));
+    sets.push_back(changed_set("other model as " + label, "general.architecture: found \"gemma3\"", [&](Parts& p) {
+      p[i].second.keys.push_back({"general.architecture", 8, string_value("gemma3"), {}});
+    }));
     sets.push_back(changed_set("tensor of another part in " + label, "a second time",
                                [&](Parts& p) { p[i].second.tensors[0].name = "t0"; }));
     sets.push_back(changed_set("no tensor in " + label, "split.tensors.count: found 3",
                                [&](Parts& p) { p[i].second.tensors.clear(); }));
-    sets.push_back(
-        changed_set("no model in " + label, "magic", [&](Parts& p) { p[i].second.magic = "junk"; }));
+    sets.push_back(changed_set("no model in " + label, "magic", [&](Parts& p) { p[i].second.magic = "junk"; }));
     sets.push_back(changed_set("cut data in " + label, part_name(number, 3) + ": offset",
                                [&](Parts& p) { p[i].second.data_bytes = 1; }));
     BadSet later = changed_set("opened by " + label, "the first part: open", [](Parts&) {});
@@ -240,8 +233,8 @@ void add_broken_first(std::vector<BadSet>& sets) {
   }));
   sets.push_back(changed_set("number too high", "split.no: found 3",
                              [](Parts& p) { p[0].second.keys[0] = u16_key("split.no", 3); }));
-  sets.push_back(changed_set("no number", "split.no: found nothing",
-                             [](Parts& p) { p[0].second.keys[0].name = "other"; }));
+  sets.push_back(
+      changed_set("no number", "split.no: found nothing", [](Parts& p) { p[0].second.keys[0].name = "other"; }));
   sets.push_back(changed_set("number without count", "split.count: found nothing",
                              [](Parts& p) { p[0].second.keys[1].name = "other"; }));
   sets.push_back(changed_set("no total", "split.tensors.count: found nothing",
@@ -282,9 +275,8 @@ std::vector<BadFile> truncated_files() {
     for (const size_t size : {boundary - 1, boundary, boundary + 1}) {
       if (size > good.size()) continue;  // one before the start, one after the end
       const Verdict verdict = size >= end_of_data ? accepted() : refused("found");
-      files.push_back({"cut at " + std::to_string(size),
-                       {good.begin(), good.begin() + static_cast<long>(size)},
-                       verdict});
+      files.push_back(
+          {"cut at " + std::to_string(size), {good.begin(), good.begin() + static_cast<long>(size)}, verdict});
     }
   }
   return files;
@@ -298,8 +290,7 @@ std::vector<std::pair<std::string, RawFile>> good_set(int64_t count) {
                  u16_key("split.count", static_cast<uint16_t>(count)),
                  {"split.tensors.count", 5, scalar_value(static_cast<int32_t>(count)), {}}};
     if (i == 0) file.keys.push_back({"general.architecture", 8, string_value("llama"), {}});
-    file.tensors = {
-        f32("t" + std::to_string(i), {static_cast<uint64_t>(i) + 1}, static_cast<uint64_t>(i + 1) * 4)};
+    file.tensors = {f32("t" + std::to_string(i), {static_cast<uint64_t>(i) + 1}, static_cast<uint64_t>(i + 1) * 4)};
     parts.emplace_back(part_name(i + 1, count), file);
   }
   return parts;
@@ -317,13 +308,10 @@ std::vector<BadSet> split_sets() {
   });
   same.verdict = accepted();
   sets.push_back(same);
-  BadSet one{
-      "a set of one under any name", {{"any.bin", good_set(1)[0].second.encode()}}, "any.bin", accepted()};
+  BadSet one{"a set of one under any name", {{"any.bin", good_set(1)[0].second.encode()}}, "any.bin", accepted()};
   sets.push_back(one);
-  BadSet plain{"a single file named like a part",
-               {{part_name(2, 7), good_file().encode()}},
-               part_name(2, 7),
-               accepted()};
+  BadSet plain{
+      "a single file named like a part", {{part_name(2, 7), good_file().encode()}}, part_name(2, 7), accepted()};
   sets.push_back(plain);
   return sets;
 }

@@ -3,9 +3,7 @@
 namespace lcrun::test {
 namespace {
 
-uint64_t padded(uint64_t value, uint64_t alignment) {
-  return (value + alignment - 1) / alignment * alignment;
-}
+uint64_t padded(uint64_t value, uint64_t alignment) { return (value + alignment - 1) / alignment * alignment; }
 
 // Collects bytes and where each field begins.
 struct Fields {

@@ -43,9 +43,7 @@ void check_files(const std::vector<BadFile>& files) {
   }
 }
 
-void feed(const Bytes& bytes) {
-  LLVMFuzzerTestOneInput(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
-}
+void feed(const Bytes& bytes) { LLVMFuzzerTestOneInput(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()); }
 
 void write_bytes(const std::string& path, const Bytes& bytes) {
   std::ofstream(path, std::ios::binary)
@@ -54,18 +52,12 @@ void write_bytes(const std::string& path, const Bytes& bytes) {
 
 }  // namespace
 
-TEST_CASE("files with a wrong header are refused with offset and field", "[ggufish]") {
-  check_files(header_files());
-}
-TEST_CASE("files with wrong keys are refused with offset and field", "[ggufish]") {
-  check_files(key_files());
-}
+TEST_CASE("files with a wrong header are refused with offset and field", "[ggufish]") { check_files(header_files()); }
+TEST_CASE("files with wrong keys are refused with offset and field", "[ggufish]") { check_files(key_files()); }
 TEST_CASE("files with a wrong tensor table are refused with offset and field", "[ggufish]") {
   check_files(tensor_files());
 }
-TEST_CASE("a file cut anywhere before the end of its data is refused", "[ggufish]") {
-  check_files(truncated_files());
-}
+TEST_CASE("a file cut anywhere before the end of its data is refused", "[ggufish]") { check_files(truncated_files()); }
 
 TEST_CASE("the corpus is as large as promised and holds right files too", "[ggufish]") {
   size_t refused = 0;
@@ -77,8 +69,7 @@ TEST_CASE("the corpus is as large as promised and holds right files too", "[gguf
   CHECK(accepted >= 30);
 }
 
-TEST_CASE("split sets open by their first part when every part fits, and are refused otherwise",
-          "[ggufish]") {
+TEST_CASE("split sets open by their first part when every part fits, and are refused otherwise", "[ggufish]") {
   for (const BadSet& set : split_sets()) {
     const TempDir dir;
     for (const auto& [name, bytes] : set.files) write_bytes(dir.path() + "/" + name, bytes);
@@ -98,8 +89,7 @@ TEST_CASE("the tensors of a split set know their part and keep their bytes", "[g
     write_bytes(dir.path() + "/" + name, raw.encode());
     total += raw.encode().size();
   }
-  const auto opened =
-      ModelFile::open(dir.path() + "/m-00001-of-00012.gguf", LoadMode::kMmap, posix_file_system());
+  const auto opened = ModelFile::open(dir.path() + "/m-00001-of-00012.gguf", LoadMode::kMmap, posix_file_system());
   REQUIRE(opened.has_value());
   REQUIRE((*opened)->tensors().size() == 12);
   CHECK((*opened)->file_bytes() == total);
@@ -136,8 +126,7 @@ TEST_CASE("files with several bytes changed, removed or repeated never crash the
     Bytes bytes = good;
     for (size_t i = below(4); i < 4; ++i) bytes[below(bytes.size())] = static_cast<std::byte>(random());
     const auto from = bytes.begin() + static_cast<long>(below(bytes.size()));
-    if (round % 3 == 1)
-      bytes.erase(from, from + static_cast<long>(below(static_cast<size_t>(bytes.end() - from))));
+    if (round % 3 == 1) bytes.erase(from, from + static_cast<long>(below(static_cast<size_t>(bytes.end() - from))));
     if (round % 3 == 2) bytes.insert(from, good.begin(), good.begin() + static_cast<long>(below(40)));
     feed(bytes);
   }

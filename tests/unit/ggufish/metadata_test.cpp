@@ -74,8 +74,7 @@ TEST_CASE("a value of another kind is an error that names file, offset, key, fou
   CHECK(error.message.find("keys.gguf: offset ") == 0);
   CHECK(error.message.find("text: found string, wanted an integer") != std::string::npos);
   CHECK(keys->get_int("none").error().message == "keys.gguf: none: found nothing, wanted an integer");
-  CHECK(keys->get_string("list").error().message.find("found array of 2 i32, wanted a string") !=
-        std::string::npos);
+  CHECK(keys->get_string("list").error().message.find("found array of 2 i32, wanted a string") != std::string::npos);
   for (const char* key : {"text", "flag", "float", "list"}) CHECK_FALSE(keys->get_int(key).has_value());
   for (const char* key : {"text", "flag", "list"}) CHECK_FALSE(keys->get_float(key).has_value());
   for (const char* key : {"number", "text", "float", "list"}) CHECK_FALSE(keys->get_bool(key).has_value());
@@ -150,8 +149,8 @@ TEST_CASE("values are shown short, in file order and without control characters"
 }
 
 TEST_CASE("well-formed UTF-8 is told from what only looks like it", "[ggufish]") {
-  for (const char* good : {"a", "\xC3\xA9", "\xE2\x82\xAC", "\xED\x9F\xBF", "\xEE\x80\x80",
-                           "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF"}) {
+  for (const char* good :
+       {"a", "\xC3\xA9", "\xE2\x82\xAC", "\xED\x9F\xBF", "\xEE\x80\x80", "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF"}) {
     CHECK(utf8_length(good) == std::string_view(good).size());
   }
   for (const char* bad : {"", "\x80", "\xC1\xBF", "\xC3", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xE2\x82",

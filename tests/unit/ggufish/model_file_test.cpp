@@ -158,8 +158,7 @@ TEST_CASE("a sparse file of gigabytes opens without its bytes being read", "[ggu
   CHECK(view.data[size_bytes - 1] == std::byte{0});
 }
 
-TEST_CASE("when any operation fails while a set is opened the error says so and nothing is opened",
-          "[ggufish]") {
+TEST_CASE("when any operation fails while a set is opened the error says so and nothing is opened", "[ggufish]") {
   const TempDir dir;
   for (const auto& [name, raw] : good_set(3)) write_bytes(dir.path() + "/" + name, raw.encode());
   for (const LoadMode mode : kModes) {
@@ -177,8 +176,7 @@ TEST_CASE("when any operation fails while a set is opened the error says so and 
   }
 }
 
-TEST_CASE("when any operation fails while a file is written the old file stays and no other is left",
-          "[ggufish]") {
+TEST_CASE("when any operation fails while a file is written the old file stays and no other is left", "[ggufish]") {
   const TempDir dir;
   const std::string path = dir.path() + "/m.gguf";
   REQUIRE(one_tensor(1).write(posix_file_system(), path).has_value());
@@ -229,16 +227,16 @@ TEST_CASE("many keys and tensors with long common beginnings are all found", "[g
 TEST_CASE("real models open with their keys and tensors", "[ggufish]") {
   const char* folder = std::getenv("LCRUN_MODEL_DIR");
   if (folder == nullptr) return;
-  const auto smol = ModelFile::open(std::string(folder) + "/SmolLM2-135M-Instruct.Q4_1.gguf", LoadMode::kMmap,
-                                    posix_file_system());
+  const auto smol =
+      ModelFile::open(std::string(folder) + "/SmolLM2-135M-Instruct.Q4_1.gguf", LoadMode::kMmap, posix_file_system());
   REQUIRE(smol.has_value());
   CHECK((*smol)->meta().get_string("general.architecture").value() == "llama");
   CHECK((*smol)->meta().get_int("llama.block_count").value() == 30);
   CHECK((*smol)->meta().get_strings("tokenizer.ggml.tokens").value().size() == 49152);
   CHECK((*smol)->tensors().size() == 272);
   CHECK((*smol)->tensor("token_embd.weight").value().ne == std::array<int64_t, 4>{576, 49152, 1, 1});
-  const auto gemma = ModelFile::open(std::string(folder) + "/gemma-3-270m-q4_k_m.gguf", LoadMode::kMmap,
-                                     posix_file_system());
+  const auto gemma =
+      ModelFile::open(std::string(folder) + "/gemma-3-270m-q4_k_m.gguf", LoadMode::kMmap, posix_file_system());
   REQUIRE(gemma.has_value());
   CHECK((*gemma)->meta().get_string("general.architecture").value() == "gemma3");
   CHECK((*gemma)->meta().get_floats("tokenizer.ggml.scores").value().size() == 262144);

@@ -23,9 +23,7 @@ bool same_bytes(std::span<const std::byte> a, std::span<const std::byte> b) {
   return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin());
 }
 
-std::span<const std::byte> data_of(const TensorView& view) {
-  return {view.data, static_cast<size_t>(view.size_bytes)};
-}
+std::span<const std::byte> data_of(const TensorView& view) { return {view.data, static_cast<size_t>(view.size_bytes)}; }
 
 // One key of every type, tensors of odd sizes.
 Writer build_sample() {
@@ -95,8 +93,7 @@ TEST_CASE("what the writer writes the reader reads back, keys and tensors in ord
   CHECK(file.tensor("none").error().code == Code::kBadModel);
 }
 
-TEST_CASE("a written file equals the finished bytes in every load mode, and writing leaves nothing else",
-          "[ggufish]") {
+TEST_CASE("a written file equals the finished bytes in every load mode, and writing leaves nothing else", "[ggufish]") {
   const test::TempDir dir;
   const Writer writer = build_sample();
   FileSystem& fs = posix_file_system();
@@ -120,8 +117,7 @@ TEST_CASE("a written file equals the finished bytes in every load mode, and writ
 
 TEST_CASE("copying every key of a file gives the same file again, whatever the types", "[ggufish]") {
   Writer first = build_sample();
-  const std::vector<std::byte> odd{std::byte{3},   {}, {}, {}, std::byte{0xFE},
-                                   std::byte{0xFF}};  // an i16 of -2
+  const std::vector<std::byte> odd{std::byte{3}, {}, {}, {}, std::byte{0xFE}, std::byte{0xFF}};  // an i16 of -2
   first.add_encoded("i16", odd);
   const auto bytes = first.finish();
   const auto opened = ModelFile::parse(*bytes, "first");
@@ -131,8 +127,7 @@ TEST_CASE("copying every key of a file gives the same file again, whatever the t
   for (const auto& entry : (*opened)->meta().entries()) second.copy_key(**opened, entry.key);
   for (const TensorEntry& entry : (*opened)->tensors()) {
     const size_t dims = entry.name == "matrix" ? 2 : entry.name == "row" ? 1 : 4;
-    second.add_tensor_view(entry.name, entry.view.dtype, std::span(entry.view.ne).first(dims),
-                           data_of(entry.view));
+    second.add_tensor_view(entry.name, entry.view.dtype, std::span(entry.view.ne).first(dims), data_of(entry.view));
   }
   const auto again = second.finish();
   REQUIRE(again.has_value());
@@ -152,9 +147,8 @@ TEST_CASE("tensors made while writing give the same bytes as tensors held", "[gg
   CHECK(same_bytes(made.finish().value(), held.finish().value()));
   CHECK(calls == 1);
   Writer failing;
-  failing.add_tensor_made("t", DType::kQ4_0, ne, []() -> Result<std::vector<std::byte>> {
-    return make_error(Code::kCancelled, "stopped");
-  });
+  failing.add_tensor_made("t", DType::kQ4_0, ne,
+                          []() -> Result<std::vector<std::byte>> { return make_error(Code::kCancelled, "stopped"); });
   const test::TempDir dir;
   CHECK(failing.write(posix_file_system(), dir.path() + "/f").error().code == Code::kCancelled);
   CHECK(dir.count_files() == 0);
@@ -175,17 +169,14 @@ TEST_CASE("the writer refuses what the reader would refuse", "[ggufish]") {
   CHECK(code_after([](Writer& w) { w.add_f32("general.alignment", 32.0F); }) == Code::kInvalidArgument);
   CHECK(code_after([&](Writer& w) { w.add_tensor("t", DType::kQ8_0, ne, counting_bytes(33)); }) ==
         Code::kInvalidArgument);
-  CHECK(code_after([&](Writer& w) {
-          w.add_tensor(std::string(64, 'n'), DType::kQ8_0, ne, counting_bytes(34));
-        }) == Code::kInvalidArgument);
-  const std::vector<int64_t> odd_row{31};
-  CHECK(code_after([&](Writer& w) { w.add_tensor("t", DType::kQ8_0, odd_row, {}); }) ==
+  CHECK(code_after([&](Writer& w) { w.add_tensor(std::string(64, 'n'), DType::kQ8_0, ne, counting_bytes(34)); }) ==
         Code::kInvalidArgument);
+  const std::vector<int64_t> odd_row{31};
+  CHECK(code_after([&](Writer& w) { w.add_tensor("t", DType::kQ8_0, odd_row, {}); }) == Code::kInvalidArgument);
   const std::vector<int64_t> zero{32, 0};
   CHECK(code_after([&](Writer& w) { w.add_tensor("t", DType::kF32, zero, {}); }) == Code::kInvalidArgument);
   CHECK(code_after([&](Writer& w) { w.add_tensor("t", DType::kF32, {}, {}); }) == Code::kInvalidArgument);
-  CHECK(code_after([&](Writer& w) { w.add_tensor("t", static_cast<DType>(31), ne, {}); }) ==
-        Code::kInvalidArgument);
+  CHECK(code_after([&](Writer& w) { w.add_tensor("t", static_cast<DType>(31), ne, {}); }) == Code::kInvalidArgument);
   const auto other = Writer().finish();
   const auto empty = ModelFile::parse(*other, "empty");
   REQUIRE(empty.has_value());
