@@ -32,7 +32,9 @@ struct Span {
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
+  // kBadModel when the vocabulary is damaged; kUnsupported for a model or pre-tokenizer that we do not have.
   static Result<std::unique_ptr<const Tokenizer>> load(const ggufish::ModelFile& file);
+  static Result<std::unique_ptr<const Tokenizer>> load(const ggufish::Metadata& meta);
 
   virtual int64_t vocab_size() const = 0;
   virtual const SpecialTokens& special() const = 0;
