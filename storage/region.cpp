@@ -136,9 +136,11 @@ Status Region::load(ByteReader& in) {
   const std::string_view found_name(reinterpret_cast<const char*>(name.data()), name.size());
   if (kind != static_cast<uint8_t>(spec_.kind) || found_name != spec_.name || bytes != spec_.block_bytes ||
       capacity != spec_.capacity) {
-    return in.fail("region", format("kind {} \"{}\" of {} bytes, capacity {}", static_cast<int>(kind), found_name, bytes, capacity),
-                   format("kind {} \"{}\" of {} bytes, capacity {}", static_cast<int>(spec_.kind), spec_.name,
-                          spec_.block_bytes, spec_.capacity));
+    return in.fail(
+        "region",
+        format("kind {} \"{}\" of {} bytes, capacity {}", static_cast<int>(kind), found_name, bytes, capacity),
+        format("kind {} \"{}\" of {} bytes, capacity {}", static_cast<int>(spec_.kind), spec_.name, spec_.block_bytes,
+               spec_.capacity));
   }
   const bool sane = rows >= 0 && static_cast<uint64_t>(rows) < kMaxRows && first >= 0 && first <= blocks_for(rows);
   if (!sane) return in.fail("region rows", format("{} rows from block {}", rows, first), "a held range");

@@ -11,8 +11,8 @@ namespace lcrun {
 }
 }  // namespace lcrun
 
-#define LCRUN_CHECK(cond)                                        \
-  do {                                                           \
+#define LCRUN_CHECK(cond)                                          \
+  do {                                                             \
     if (!(cond)) ::lcrun::check_failed(#cond, __FILE__, __LINE__); \
   } while (0)
 

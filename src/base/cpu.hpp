@@ -11,7 +11,7 @@ struct CpuFeatures {
   bool avx512vnni = false;  // the above and VNNI
   bool avx_vnni = false;    // VEX-coded VNNI
   bool avx512bf16 = false;
-  bool amx_int8 = false;    // tiles, int8, and the kernel grants the tile state on request
+  bool amx_int8 = false;  // tiles, int8, and the kernel grants the tile state on request
   bool neon = false;
 };
 

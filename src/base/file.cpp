@@ -101,7 +101,8 @@ class PosixFile final : public File {
       const ssize_t n = pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) return errno_error(path_, "read");
-      if (n == 0) return make_error(Code::kIo, "{}: offset {}: end of file, {} bytes wanted", path_, offset, out.size());
+      if (n == 0)
+        return make_error(Code::kIo, "{}: offset {}: end of file, {} bytes wanted", path_, offset, out.size());
       offset += static_cast<uint64_t>(n);
       out = out.subspan(static_cast<size_t>(n));
     }

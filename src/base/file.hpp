@@ -21,7 +21,7 @@ class Mapping {
  public:
   virtual ~Mapping() = default;
   virtual std::span<const std::byte> bytes() const = 0;
-  virtual Status lock_in_memory() = 0;                         // mlock
+  virtual Status lock_in_memory() = 0;                          // mlock
   virtual void drop_pages(uint64_t offset, uint64_t size) = 0;  // hint: not needed soon
 };
 

@@ -28,16 +28,26 @@ enum class Code : uint8_t {
 // Stable lower-case name of a code, for logs and tests.
 constexpr const char* code_name(Code code) {
   switch (code) {
-    case Code::kInvalidArgument: return "invalid_argument";
-    case Code::kBadModel: return "bad_model";
-    case Code::kBadSession: return "bad_session";
-    case Code::kUnsupported: return "unsupported";
-    case Code::kIo: return "io";
-    case Code::kNoSpace: return "no_space";
-    case Code::kNoMemory: return "no_memory";
-    case Code::kCancelled: return "cancelled";
-    case Code::kNotFound: return "not_found";
-    case Code::kInternal: return "internal";
+    case Code::kInvalidArgument:
+      return "invalid_argument";
+    case Code::kBadModel:
+      return "bad_model";
+    case Code::kBadSession:
+      return "bad_session";
+    case Code::kUnsupported:
+      return "unsupported";
+    case Code::kIo:
+      return "io";
+    case Code::kNoSpace:
+      return "no_space";
+    case Code::kNoMemory:
+      return "no_memory";
+    case Code::kCancelled:
+      return "cancelled";
+    case Code::kNotFound:
+      return "not_found";
+    case Code::kInternal:
+      return "internal";
   }
   return "unknown";
 }
@@ -50,7 +60,7 @@ struct Error {
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: implicit by intent
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT: implicit by intent
   Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT
 
   bool has_value() const noexcept { return state_.index() == 0; }
@@ -97,18 +107,18 @@ using Status = Result<void>;
 #define LCRUN_CONCAT(a, b) LCRUN_CONCAT_INNER(a, b)
 
 // Returns the error of `expr` (a Status or Result) from the enclosing function, if it is one.
-#define LCRUN_TRY(expr)                                           \
-  do {                                                            \
-    if (auto lcrun_try_ = (expr); !lcrun_try_.has_value()) {      \
-      return ::lcrun::Error(std::move(lcrun_try_).error());       \
-    }                                                             \
+#define LCRUN_TRY(expr)                                      \
+  do {                                                       \
+    if (auto lcrun_try_ = (expr); !lcrun_try_.has_value()) { \
+      return ::lcrun::Error(std::move(lcrun_try_).error());  \
+    }                                                        \
   } while (0)
 
 // LCRUN_ASSIGN(auto x, expr): x = value of `expr`, or returns its error.
 #define LCRUN_ASSIGN(decl, expr) LCRUN_ASSIGN_INNER(LCRUN_CONCAT(lcrun_result_, __LINE__), decl, expr)
-#define LCRUN_ASSIGN_INNER(tmp, decl, expr)               \
-  auto tmp = (expr);                                      \
-  if (!tmp.has_value()) {                                 \
-    return ::lcrun::Error(std::move(tmp).error());        \
-  }                                                       \
+#define LCRUN_ASSIGN_INNER(tmp, decl, expr)        \
+  auto tmp = (expr);                               \
+  if (!tmp.has_value()) {                          \
+    return ::lcrun::Error(std::move(tmp).error()); \
+  }                                                \
   decl = std::move(tmp).value()

@@ -108,8 +108,8 @@ Status read_rope(const Keys& keys, ModelConfig& config) {
   const int64_t k_dim = config.layers.front().k_dim;
   LCRUN_ASSIGN(rope.n_rot, keys.ranged_or("rope.dimension_count", 0, kMaxHeadDim, k_dim));
   LCRUN_ASSIGN(rope.base, keys.positive_or("rope.freq_base", 10000.0));
-  LCRUN_ASSIGN(rope.n_ctx_orig, keys.ranged_or("rope.scaling.original_context_length", 1, int64_t{1} << 40,
-                                               config.n_ctx_train));
+  LCRUN_ASSIGN(rope.n_ctx_orig,
+               keys.ranged_or("rope.scaling.original_context_length", 1, int64_t{1} << 40, config.n_ctx_train));
   LCRUN_ASSIGN(const double legacy_factor, keys.positive_or("rope.scale_linear", 1.0));
   LCRUN_ASSIGN(rope.factor, keys.positive_or("rope.scaling.factor", legacy_factor));
   LCRUN_ASSIGN(rope.attn_factor, keys.positive_or("rope.scaling.attn_factor", 1.0));
@@ -122,11 +122,13 @@ Status read_rope(const Keys& keys, ModelConfig& config) {
   if (keys.meta().has(type_key)) {
     LCRUN_ASSIGN(type, keys.meta().get_string(type_key));
   }
-  if (type == "linear") rope.scaling = RopeSpec::Scaling::kLinear;
-  else if (type == "yarn") rope.scaling = RopeSpec::Scaling::kYarn;
+  if (type == "linear")
+    rope.scaling = RopeSpec::Scaling::kLinear;
+  else if (type == "yarn")
+    rope.scaling = RopeSpec::Scaling::kYarn;
   else if (type != "none" && type != "longrope" && type != "llama3") {
-    return make_error(Code::kUnsupported, "{}: found \"{}\", supported: none, linear, yarn, llama3, longrope",
-                      type_key, type);
+    return make_error(Code::kUnsupported, "{}: found \"{}\", supported: none, linear, yarn, llama3, longrope", type_key,
+                      type);
   }
   config.ropes.push_back(rope);
   return {};
@@ -159,7 +161,8 @@ Status read_ssm(const Keys& keys, ModelConfig& config) {
 Status read_norm(const Keys& keys, ModelConfig& config) {
   const bool rms = keys.has("attention.layer_norm_rms_epsilon");
   config.norm = rms ? NormKind::kRms : NormKind::kLayer;
-  LCRUN_ASSIGN(const double eps, keys.finite_or(rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon", 1e-5));
+  LCRUN_ASSIGN(const double eps,
+               keys.finite_or(rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon", 1e-5));
   if (eps < 0 || eps > 1) {
     return keys.meta().fail(keys.name("attention.layer_norm_rms_epsilon"), format("{}", eps), "0 to 1");
   }

@@ -18,18 +18,18 @@ enum class NormKind : uint8_t { kRms, kLayer };
 // One rotary embedding: Su et al., RoFormer, arXiv 2104.09864; scalings as the GGUF keys <arch>.rope.* give them.
 struct RopeSpec {
   enum class Scaling : uint8_t { kNone, kLinear, kYarn, kLlama3Factors };
-  int64_t n_rot = 0;        // rotated elements of a head (even; the first ones)
+  int64_t n_rot = 0;  // rotated elements of a head (even; the first ones)
   double base = 10000.0;
-  bool neox = false;        // pairs (i, i + n_rot/2) instead of (2i, 2i+1)
+  bool neox = false;  // pairs (i, i + n_rot/2) instead of (2i, 2i+1)
   Scaling scaling = Scaling::kNone;
-  double factor = 1.0;      // context extension: linear divides positions by it
-  int64_t n_ctx_orig = 0;   // yarn: trained context
+  double factor = 1.0;     // context extension: linear divides positions by it
+  int64_t n_ctx_orig = 0;  // yarn: trained context
   double yarn_ext_factor = 1.0;
   double yarn_attn_factor = 1.0;
   double yarn_beta_fast = 32.0;
   double yarn_beta_slow = 1.0;
-  double attn_factor = 1.0;         // multiplies cos and sin (phi3 long factors, yarn)
-  std::vector<float> freq_factors;  // [n_rot / 2] divisors of the frequencies, empty = all 1
+  double attn_factor = 1.0;              // multiplies cos and sin (phi3 long factors, yarn)
+  std::vector<float> freq_factors;       // [n_rot / 2] divisors of the frequencies, empty = all 1
   std::vector<float> freq_factors_long;  // phi3: used when the context is longer than n_ctx_orig
 };
 
@@ -40,7 +40,7 @@ struct MoeConfig {
   int64_t d_ff = 0;         // of one expert
   int64_t d_ff_shared = 0;  // of the shared expert, 0 = none
   Gate gate = Gate::kSoftmax;
-  bool normalize = false;   // divide the chosen weights by their sum
+  bool normalize = false;  // divide the chosen weights by their sum
   float scale = 1.0F;
 };
 
@@ -56,10 +56,10 @@ struct LayerConfig {
   std::string mixer = "attention";  // a name of the mixer registry (mixer.hpp)
   int64_t n_heads = 0;
   int64_t n_kv_heads = 0;
-  int64_t k_dim = 0;     // of one head
+  int64_t k_dim = 0;  // of one head
   int64_t v_dim = 0;
-  int64_t window = 0;    // keys a query sees, itself included; 0 = all
-  int32_t rope = 0;      // index into ModelConfig::ropes; -1 = no positions (NoPE)
+  int64_t window = 0;  // keys a query sees, itself included; 0 = all
+  int32_t rope = 0;    // index into ModelConfig::ropes; -1 = no positions (NoPE)
   bool has_ffn = true;
   bool is_moe = false;
   int64_t d_ff = 0;
@@ -74,14 +74,14 @@ struct ModelConfig {
   NormKind norm = NormKind::kRms;
   float norm_eps = 1e-5F;
   kernels::Activation activation = kernels::Activation::kSilu;
-  bool parallel_ffn = false;     // attention and FFN read the same normed input (cohere2)
-  float embed_scale = 1.0F;      // multiplies embeddings
-  float residual_scale = 1.0F;   // multiplies what a block adds
-  float attn_scale = 0.0F;       // of q k^T; 0 = 1/sqrt(k_dim)
+  bool parallel_ffn = false;    // attention and FFN read the same normed input (cohere2)
+  float embed_scale = 1.0F;     // multiplies embeddings
+  float residual_scale = 1.0F;  // multiplies what a block adds
+  float attn_scale = 0.0F;      // of q k^T; 0 = 1/sqrt(k_dim)
   float attn_soft_cap = 0.0F;
   float logit_scale = 1.0F;
   float logit_soft_cap = 0.0F;
-  float swiglu_limit = 0.0F;     // gpt-oss: clamp; 0 = plain GLU
+  float swiglu_limit = 0.0F;  // gpt-oss: clamp; 0 = plain GLU
   std::vector<RopeSpec> ropes;
   std::vector<LayerConfig> layers;
   MoeConfig moe;

@@ -94,8 +94,7 @@ class DenseFfn final : public FeedForward {
 
 }  // namespace
 
-Result<std::unique_ptr<FeedForward>> create_dense_ffn(const MixerBuild& build, std::string_view suffix,
-                                                      int64_t d_ff) {
+Result<std::unique_ptr<FeedForward>> create_dense_ffn(const MixerBuild& build, std::string_view suffix, int64_t d_ff) {
   if (d_ff < 1) {
     return build.file.meta().fail(arch_key(build.config, "feed_forward_length"), format("{}", d_ff), "at least 1");
   }

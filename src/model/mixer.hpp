@@ -29,7 +29,7 @@ struct CacheOptions {
 
 // What one forward step hands to every layer. The caller owns all of it.
 struct StepContext {
-  int64_t pos0 = 0;                             // position of the first row
+  int64_t pos0 = 0;  // position of the first row
   CacheOptions cache;
   int n_threads = 1;
   Workspace* scratch = nullptr;                 // shared by layers; each takes and gives back by mark

@@ -84,7 +84,7 @@ class AttentionMixer final : public TokenMixer {
   std::vector<std::vector<float>> input_biases_;
   std::vector<float> q_norm_;  // [k_dim] per head, or [n_heads * k_dim] over the whole row
   std::vector<float> k_norm_;
-  std::vector<float> sinks_;   // [n_heads]
+  std::vector<float> sinks_;  // [n_heads]
   kernels::Weights output_;
   std::vector<float> output_bias_;
 };

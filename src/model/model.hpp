@@ -34,7 +34,7 @@ struct StepOptions {
   CacheOptions cache;
   int64_t max_rows = 512;  // tokens of the largest forward() call
   int n_threads = 1;
-  int64_t n_ctx = 0;       // context the session asked for (chooses long RoPE factors); 0 = the trained one
+  int64_t n_ctx = 0;  // context the session asked for (chooses long RoPE factors); 0 = the trained one
   // Looked at between layers; true ends forward() with kCancelled. May be null.
   const std::atomic<bool>* cancel = nullptr;
 };

@@ -25,7 +25,8 @@ RopeFrequencies rope_frequencies(const RopeSpec& spec, int64_t n_ctx) {
   const std::vector<float>& factors = is_long ? spec.freq_factors_long : spec.freq_factors;
   const bool yarn = spec.scaling == RopeSpec::Scaling::kYarn;
   const double low = std::max(0.0, std::floor(pair_of_turns(spec, spec.yarn_beta_fast)));
-  const double high = std::min(static_cast<double>(spec.n_rot - 1), std::ceil(pair_of_turns(spec, spec.yarn_beta_slow)));
+  const double high =
+      std::min(static_cast<double>(spec.n_rot - 1), std::ceil(pair_of_turns(spec, spec.yarn_beta_slow)));
   for (int64_t i = 0; i < pairs; ++i) {
     double frequency = std::pow(spec.base, -2.0 * static_cast<double>(i) / static_cast<double>(spec.n_rot));
     if (!factors.empty()) frequency /= static_cast<double>(factors[static_cast<size_t>(i)]);

@@ -3,13 +3,11 @@
 // Bars: token ids equal; top-1 at the listed positions in at least 98 %; mean KL over the listed top-8 below 5e-3;
 // each greedy token of the reference is ours too, or within 0.1 of our best (near ties fall either way).
 #include <algorithm>
+#include <catch2/catch.hpp>
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
-
 #include <nlohmann/json.hpp>
-
-#include <catch2/catch.hpp>
 
 #include "ggufish/model_file.hpp"
 #include "src/base/parallel.hpp"
@@ -163,8 +161,8 @@ void check_model(const std::string& file, const std::string& golden) {
     }
     const double top1 = static_cast<double>(tally.top1) / tally.positions;
     const double kl = tally.kl / tally.positions;
-    WARN(golden << " " << isa << ": top-1 " << tally.top1 << "/" << tally.positions << ", mean KL " << kl
-                << ", greedy " << tally.greedy_equal << "/" << tally.greedy);
+    WARN(golden << " " << isa << ": top-1 " << tally.top1 << "/" << tally.positions << ", mean KL " << kl << ", greedy "
+                << tally.greedy_equal << "/" << tally.greedy);
     CHECK(top1 >= kMinTop1);
     CHECK(kl < kMaxKl);
     CHECK(tally.greedy_equal >= tally.greedy - tally.greedy / 50);

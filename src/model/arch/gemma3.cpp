@@ -34,7 +34,8 @@ Status configure(const ggufish::ModelFile& file, ModelConfig& config) {
   }
   // The 27B model scales by the width per head instead of the head size.
   if (config.n_layers == 62) {
-    config.attn_scale = 1.0F / std::sqrt(static_cast<float>(config.d_model / std::max<int64_t>(1, config.layers[0].n_heads)));
+    config.attn_scale =
+        1.0F / std::sqrt(static_cast<float>(config.d_model / std::max<int64_t>(1, config.layers[0].n_heads)));
   }
   return {};
 }

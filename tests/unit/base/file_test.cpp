@@ -4,11 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <catch2/catch.hpp>
 #include <cstdlib>
 #include <cstring>
 #include <vector>
-
-#include <catch2/catch.hpp>
 
 using namespace lcrun;
 

@@ -1,9 +1,8 @@
 #include "src/base/parallel.hpp"
 
 #include <atomic>
-#include <vector>
-
 #include <catch2/catch.hpp>
+#include <vector>
 
 using namespace lcrun;
 

@@ -1,8 +1,7 @@
 #include "storage/region.hpp"
 
-#include <cstring>
-
 #include <catch2/catch.hpp>
+#include <cstring>
 
 using namespace lcrun;
 using namespace lcrun::storage;
