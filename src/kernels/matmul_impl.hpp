@@ -17,7 +17,13 @@
 #include "src/kernels/matmul_layout.hpp"
 #include "src/kernels/slots.hpp"
 
+#if defined(LCRUN_TARGET_AVX512) || defined(LCRUN_TARGET_AVX512VNNI)
+#include "src/kernels/matmul_avx512_impl.hpp"
+#elif defined(LCRUN_TARGET_AVX2)
+#include "src/kernels/matmul_avx2_impl.hpp"
+#else
 #include "src/kernels/matmul_scalar_impl.hpp"
+#endif
 
 namespace lcrun::kernels {
 namespace LCRUN_TARGET {
@@ -118,6 +124,9 @@ inline void store_lanes(typename B::F acc, float* y, const float* bias, int64_t 
   for (int64_t i = 0; i < left; ++i) y[i] = bias != nullptr ? lanes[i] + bias[i] : lanes[i];
 }
 
+// How far ahead of a lone row the codes are fetched: hardware prefetchers stop at pages, and panels are short.
+constexpr int kPrefetchBytes = 2048;
+
 // T rows from `row` on, times H vectors of output rows from lane `lane` on, of the panel at `panel`.
 template <class B, int Kind, int T, int H>
 inline void packed_tile(const PackedTile& m, const uint8_t* panel, int64_t row, int lane, float* y, const float* bias,
@@ -146,7 +155,9 @@ inline void packed_tile(const PackedTile& m, const uint8_t* panel, int64_t row, 
     for (int h = 0; h < H; ++h) run[h] = RunScales<B, Kind>::load(scales, lane + h * B::kLanes);
     scales += kHeader;
     for (int step = 0; step < kRunSteps; ++step) {
-      B::prefetch(panel + 2048);
+      if constexpr (T == 1) {
+        for (int line = 0; line < kCodeBytes; line += 64) B::prefetch(panel + kPrefetchBytes + line);
+      }
       for (int h = 0; h < H; ++h) {
         const int at = lane + h * B::kLanes;
         const auto codes = B::template unpack<Kind>(panel, at);

@@ -1,0 +1,118 @@
+// The AVX-512 backend of matrix products: a vector is the 16 rows of a panel. With VNNI four products are summed
+// into 32 bits by one instruction; without, see matmul_x86_impl.hpp.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+#include <cstring>
+
+#include "src/kernels/matmul_x86_impl.hpp"
+
+namespace lcrun::kernels {
+namespace LCRUN_TARGET {
+namespace {
+
+// Bytes of 512 bits, as matmul_unpack_impl.hpp and matmul_x86_impl.hpp want them.
+struct Bytes512 {
+  using Bytes = __m512i;
+  static Bytes load(const uint8_t* p) { return _mm512_loadu_si512(p); }
+  static Bytes splat(int byte) { return _mm512_set1_epi8(static_cast<char>(byte)); }
+  static Bytes splat16(int word) { return _mm512_set1_epi16(static_cast<short>(word)); }
+  static Bytes select(Bytes x, Bytes mask) { return _mm512_and_si512(x, mask); }
+  static Bytes merge(Bytes code, Bytes x, Bytes mask) { return _mm512_ternarylogic_epi32(code, x, mask, 0xf8); }
+  template <int N>
+  static Bytes shift_left(Bytes x) {
+    return _mm512_slli_epi16(x, N);
+  }
+  template <int N>
+  static Bytes shift_right(Bytes x) {
+    return _mm512_srli_epi16(x, N);
+  }
+  static Bytes load_table(const uint8_t* p) {
+    return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static Bytes lookup(Bytes table, Bytes codes) { return _mm512_shuffle_epi8(table, codes); }
+  static Bytes broadcast4(const int8_t* p) {
+    int32_t word;
+    std::memcpy(&word, p, sizeof(word));
+    return _mm512_set1_epi32(word);
+  }
+  static Bytes multiply_pairs(Bytes codes, Bytes q) { return _mm512_maddubs_epi16(codes, q); }
+  static Bytes sum_pairs(Bytes sums, Bytes factors) { return _mm512_madd_epi16(sums, factors); }
+  static Bytes add16(Bytes a, Bytes b) { return _mm512_add_epi16(a, b); }
+  static Bytes add32(Bytes a, Bytes b) { return _mm512_add_epi32(a, b); }
+};
+
+#if defined(LCRUN_TARGET_AVX512VNNI)
+template <class V, int Kind>
+struct VnniCodes {
+  __m512i v[8];
+
+  static VnniCodes unpack(const uint8_t* step) {
+    VnniCodes out;
+    unpack_codes<V, Kind>(step, out.v);
+    return out;
+  }
+  template <int First, int Count>
+  __m512i dot(const int8_t* q, __m512i sum) const {
+#pragma GCC unroll 8
+    for (int i = First; i < First + Count; ++i) sum = _mm512_dpbusd_epi32(sum, v[i], V::broadcast4(q + 4 * i));
+    return sum;
+  }
+};
+#endif
+
+struct MatmulBackend {
+  static constexpr int kLanes = 16;
+  using F = __m512;
+  using I = __m512i;
+#if defined(LCRUN_TARGET_AVX512VNNI)
+  static constexpr int kMaxTile = 16;
+  template <int Kind>
+  using Codes = VnniCodes<Bytes512, Kind>;
+#else
+  static constexpr int kMaxTile = 8;
+  template <int Kind>
+  using Codes = PairCodes<Bytes512, Kind>;
+#endif
+  static constexpr int joint_vectors(int) { return 1; }
+
+  template <int Kind>
+  static Codes<Kind> unpack(const uint8_t* step, int) {
+    return Codes<Kind>::unpack(step);
+  }
+  template <int Kind, int First, int Count>
+  static F dot(const Codes<Kind>& codes, const int8_t* q, I start) {
+    return _mm512_cvtepi32_ps(codes.template dot<First, Count>(q, start));
+  }
+
+  static F zero() { return _mm512_setzero_ps(); }
+  static I zero_int() { return _mm512_setzero_si512(); }
+  static F broadcast(const float* p) { return _mm512_set1_ps(*p); }
+  static I broadcast(const int32_t* p) { return _mm512_set1_epi32(*p); }
+  static F add(F a, F b) { return _mm512_add_ps(a, b); }
+  static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
+  static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  static F load(const float* p) { return _mm512_loadu_ps(p); }
+  static void store(float* p, F a) { _mm512_storeu_ps(p, a); }
+  static void prefetch(const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
+
+  static __m128i load16(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+  static __m256i load32(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+  static F from_bytes(__m128i bytes) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes)); }
+  static F load_f16(const uint8_t* p) { return _mm512_cvtph_ps(load32(p)); }
+  static F load_bf16(const uint8_t* p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load32(p)), 16));
+  }
+  static F load_i8(const uint8_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load16(p))); }
+  static F load_u8(const uint8_t* p) { return from_bytes(load16(p)); }
+  static F load_low_nibble(const uint8_t* p) { return from_bytes(_mm_and_si128(load16(p), _mm_set1_epi8(15))); }
+  static F load_high_nibble(const uint8_t* p) {
+    return from_bytes(_mm_and_si128(_mm_srli_epi16(load16(p), 4), _mm_set1_epi8(15)));
+  }
+};
+
+}  // namespace
+}  // namespace LCRUN_TARGET
+}  // namespace lcrun::kernels
