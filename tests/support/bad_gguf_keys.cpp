@@ -1,5 +1,6 @@
 // Files with a wrong header or wrong keys.
 #include <limits>
+#include <utility>
 
 #include "tests/support/bad_gguf.hpp"
 
@@ -46,15 +47,18 @@ void add_header_prefixes(std::vector<BadFile>& files) {
 }
 
 void add_counts(std::vector<BadFile>& files) {
-  std::vector<uint64_t> wrong(std::begin(kHugeCounts), std::end(kHugeCounts));
-  wrong.insert(wrong.end(), {1000, (uint64_t{1} << 20) + 1});
-  for (const uint64_t count : wrong) {
+  // Beyond the limit of the format, or only of what this file has room for.
+  std::vector<std::pair<uint64_t, std::string>> wrong = {{1000, "wanted at most "},
+                                                         {(uint64_t{1} << 20) + 1, "wanted at most 1048576"}};
+  for (const uint64_t count : kHugeCounts) wrong.emplace_back(count, "wanted at most 1048576");
+  for (const auto& [count, wanted] : wrong) {
+    const std::string text = std::to_string(count);
     RawFile file = good_file();
     file.n_tensors = count;
-    files.push_back({"tensor count " + std::to_string(count), file.encode(), refused("tensor count: found")});
+    files.push_back({"tensor count " + text, file.encode(), refused("tensor count: found " + text + ", " + wanted)});
     file = good_file();
     file.n_keys = count;
-    files.push_back({"key count " + std::to_string(count), file.encode(), refused("key count: found")});
+    files.push_back({"key count " + text, file.encode(), refused("key count: found " + text + ", " + wanted)});
   }
   RawFile file = good_file();
   file.n_tensors = 4;
@@ -150,7 +154,7 @@ void add_cut_values(std::vector<BadFile>& files) {
     for (const uint64_t count : kHugeCounts) {
       files.push_back(with_key("array count " + std::to_string(count) + of_type,
                                {"k", kArray, array_value(type, count, Bytes(16)), {}},
-                               refused("array count: found " + std::to_string(count))));
+                               refused("array count: found " + std::to_string(count) + ", wanted at most 1073741824")));
     }
   }
 }

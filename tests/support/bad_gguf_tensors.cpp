@@ -71,7 +71,7 @@ void add_sizes(std::vector<BadFile>& files) {
                                                        {4, uint64_t{1} << 60},
                                                        {1024, 1024, 1024, uint64_t{1} << 32}};
   for (const auto& ne : wrapping) {
-    files.push_back(of_tensors("bytes wrap", {f32("t", ne, 32)}, refused("size: found")));
+    files.push_back(of_tensors("bytes wrap", {f32("t", ne, 32)}, refused("size: found more than 2^63 bytes")));
   }
   // Each fits, the sum does not; and one that only the padding pushes over.
   const uint64_t quarter = uint64_t{1} << 60;
@@ -225,7 +225,7 @@ void add_broken_first(std::vector<BadSet>& sets) {
   sets.push_back(changed_set("count huge", "split.count: found", [](Parts& p) {
     p[0].second.keys[1] = {"split.count", 10, scalar_value(kMinusOne), {}};
   }));
-  sets.push_back(changed_set("count 100000", "split.count: found 100000", [](Parts& p) {
+  sets.push_back(changed_set("count 100000", "split.count: found 100000, wanted 1 to 99999", [](Parts& p) {
     p[0].second.keys[1] = {"split.count", 4, scalar_value<uint32_t>(100000), {}};
   }));
   sets.push_back(changed_set("number negative", "split.no: found -1", [](Parts& p) {
