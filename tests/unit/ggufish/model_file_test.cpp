@@ -32,6 +32,7 @@ struct FaultPlan {
   int fail_at = -1;
   Code code = Code::kIo;
   int done = 0;
+  std::vector<std::pair<uint64_t, uint64_t>> dropped = {};  // offset and size of each hint
   Status step(const char* what) {
     if (done++ != fail_at) return {};
     return make_error(code, "injected fault in {}", what);
@@ -46,7 +47,10 @@ class FaultMapping final : public Mapping {
     LCRUN_TRY(plan_.step("lock"));
     return mapping_->lock_in_memory();
   }
-  void drop_pages(uint64_t offset, uint64_t size) override { mapping_->drop_pages(offset, size); }
+  void drop_pages(uint64_t offset, uint64_t size) override {
+    plan_.dropped.emplace_back(offset, size);
+    mapping_->drop_pages(offset, size);
+  }
 
  private:
   std::unique_ptr<Mapping> mapping_;
@@ -180,7 +184,7 @@ TEST_CASE("when any operation fails while a set is opened the error says so and 
   for (const LoadMode mode : kModes) {
     int failures = 0;
     for (int fail_at = 0;; ++fail_at) {
-      FaultPlan plan{fail_at, Code::kIo, 0};
+      FaultPlan plan{fail_at, Code::kIo};
       FaultFileSystem fs(plan);
       const auto opened = ModelFile::open(dir.path() + "/m-00001-of-00003.gguf", mode, fs);
       if (opened.has_value()) break;
@@ -195,12 +199,39 @@ TEST_CASE("when any operation fails while a set is opened the error says so and 
   }
 }
 
+TEST_CASE("pages of a tensor are dropped in the mapping of its own part, and private copies are left alone",
+          "[ggufish]") {
+  const TempDir dir;
+  for (const auto& [name, raw] : good_set(3)) write_bytes(dir.path() + "/" + name, raw.encode());
+  for (const LoadMode mode : kModes) {
+    FaultPlan plan;
+    FaultFileSystem fs(plan);
+    const auto opened = ModelFile::open(dir.path() + "/m-00001-of-00003.gguf", mode, fs);
+    REQUIRE(opened.has_value());
+    for (const TensorEntry& entry : (*opened)->tensors()) (*opened)->drop_pages(entry.view);
+    const float elsewhere = 0.0F;
+    TensorView other;
+    other.data = reinterpret_cast<const std::byte*>(&elsewhere);
+    other.size_bytes = sizeof(elsewhere);
+    (*opened)->drop_pages(other);
+    if (mode == LoadMode::kRead || mode == LoadMode::kDirect) {
+      CHECK(plan.dropped.empty());
+      continue;
+    }
+    REQUIRE(plan.dropped.size() == 3);
+    for (size_t i = 0; i < 3; ++i) {
+      const TensorEntry& entry = (*opened)->tensors()[i];
+      CHECK(plan.dropped[i] == std::make_pair(entry.offset, entry.view.size_bytes));
+    }
+  }
+}
+
 TEST_CASE("when any operation fails while a file is written the old file stays and no other is left", "[ggufish]") {
   const TempDir dir;
   const std::string path = dir.path() + "/m.gguf";
   REQUIRE(one_tensor(1).write(posix_file_system(), path).has_value());
   for (int fail_at = 0;; ++fail_at) {
-    FaultPlan plan{fail_at, Code::kNoSpace, 0};
+    FaultPlan plan{fail_at, Code::kNoSpace};
     FaultFileSystem fs(plan);
     const Status written = one_tensor(2).write(fs, path);
     CHECK(dir.count_files() == 1);
