@@ -273,7 +273,9 @@ class Builder {
 TinyRecipe tiny_recipe(const TinyOptions& options) {
   const TinyArch* arch = find_tiny_arch(options.arch);
   if (arch == nullptr) throw std::runtime_error("no tiny recipe for " + options.arch);
-  return Builder(options, *arch).build();
+  TinyOptions adjusted = options;
+  if (arch->qk_norm == TinyQkNorm::kFull && arch->moe) adjusted.n_kv_heads = options.n_heads;  // OLMoE has no GQA
+  return Builder(adjusted, *arch).build();
 }
 
 std::vector<std::string> tiny_archs() {
