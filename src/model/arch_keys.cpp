@@ -104,6 +104,7 @@ Status configure_qwen_hybrid(const ggufish::ModelFile& file, ModelConfig& config
   use_neox_rope(config);
   config.ffn_norm = "post_attention_norm";
   config.q_gate = true;
+  config.needs_qk_norms = true;
   LCRUN_TRY(drop_predict_layers(file, config));
   return read_recurrent_layers(file, config, "gated_delta");
 }

@@ -44,6 +44,7 @@ constexpr std::array kTraits = {
     Traits{.name = "mamba2"},
     Traits{.name = "qwen3next", .neox = true, .normalize = true, .ffn_norm_is_post_attention = true},
     Traits{.name = "qwen35", .neox = true, .ffn_norm_is_post_attention = true},
+    Traits{.name = "qwen35moe", .neox = true, .normalize = true, .ffn_norm_is_post_attention = true},
     Traits{.name = "minicpm"},
 };
 
@@ -160,7 +161,7 @@ void read_layers(const Reader& in, const Traits& traits, RefConfig& c) {
     if (c.arch == "smollm3") layer.rope = (i + 1) % 4 != 0;
     if (granite_nope) layer.rope = false;
     if (c.arch == "mamba2") layer.attends = false;
-    if (c.arch == "qwen3next" || c.arch == "qwen35") {
+    if (c.arch == "qwen3next" || c.arch.starts_with("qwen35")) {
       layer.attends = (i + 1) % in.integer("full_attention_interval", 4) == 0;
     }
     c.layers.push_back(layer);
@@ -187,8 +188,8 @@ RefConfig read_reference_config(const ggufish::ModelFile& file) {
   c.parallel = c.arch == "cohere2" ||
                (c.arch == "stablelm" && file.find_tensor("blk.0.ffn_norm.weight") == nullptr);
   c.qk_norm_full = c.arch == "olmo2" || c.arch == "olmoe";
-  c.q_gate = c.arch == "qwen3next" || c.arch == "qwen35";
-  c.tile_keys = c.arch == "qwen35";
+  c.q_gate = c.arch == "qwen3next" || c.arch.starts_with("qwen35");
+  c.tile_keys = c.arch.starts_with("qwen35");
   c.tied = file.find_tensor("output.weight") == nullptr;
   const int64_t heads = in.is_array("attention.head_count") ? 1 : in.integer("attention.head_count", 1);
   c.k_dim = in.integer("attention.key_length", c.d_model / heads);

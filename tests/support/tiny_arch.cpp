@@ -40,6 +40,9 @@ constexpr std::array kRows = {
              .mixer = TinyMixer::kDelta},
     TinyArch{.name = "qwen35", .ffn_norm = "post_attention_norm", .qk_norm = TinyQkNorm::kHead, .q_gate = true,
              .half_rope = true, .mixer = TinyMixer::kDelta, .split_beta_alpha = true},
+    TinyArch{.name = "qwen35moe", .ffn_norm = "post_attention_norm", .qk_norm = TinyQkNorm::kHead, .moe = true,
+             .shared_expert = true, .shared_gate = true, .q_gate = true, .half_rope = true,
+             .mixer = TinyMixer::kDelta, .split_beta_alpha = true},
     TinyArch{.name = "minicpm"},
 };
 

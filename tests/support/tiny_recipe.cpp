@@ -95,7 +95,7 @@ class Builder {
     if (a_.mixer == TinyMixer::kDelta) {
       ssm_keys(kDeltaHeadDim * kDeltaValueHeads, kDeltaHeadDim, kDeltaKeyHeads, kDeltaValueHeads);
     }
-    if (std::string_view(a_.name) == "qwen35") {
+    if (std::string_view(a_.name).starts_with("qwen35")) {
       key("rope.dimension_sections", std::vector<int32_t>{2, 1, 1, 0});
     }
     if (std::string_view(a_.name) == "phi3") key("rope.scaling.original_context_length", uint32_t{4096});

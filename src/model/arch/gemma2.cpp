@@ -12,6 +12,7 @@ Status configure(const ggufish::ModelFile& file, ModelConfig& config) {
   constexpr int64_t kPeriod = 2;
   constexpr int64_t kWindow = 4096;
   constexpr int64_t k27bLayers = 46;
+  config.norm_placement = NormPlacement::kBoth;
   use_neox_rope(config);
   config.activation = kernels::Activation::kGeluTanh;
   config.embed_scale = std::sqrt(static_cast<float>(config.d_model));

@@ -11,6 +11,8 @@ namespace {
 constexpr int64_t kPeriod = 6;  // every sixth layer is global
 
 Status configure(const ggufish::ModelFile& file, ModelConfig& config) {
+  config.needs_qk_norms = true;
+  config.norm_placement = NormPlacement::kBoth;
   config.activation = kernels::Activation::kGeluTanh;
   config.embed_scale = std::sqrt(static_cast<float>(config.d_model));
   config.ropes[0].neox = true;

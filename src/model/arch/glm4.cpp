@@ -7,6 +7,7 @@ namespace lcrun::model {
 namespace {
 
 Status configure(const ggufish::ModelFile& file, ModelConfig& config) {
+  config.norm_placement = NormPlacement::kBoth;
   const std::string sections = arch_key(config, "rope.dimension_sections");
   if (file.meta().has(sections)) {
     LCRUN_ASSIGN(const auto values, file.meta().get_ints(sections));

@@ -8,6 +8,7 @@ namespace {
 
 Status configure(const ggufish::ModelFile& file, ModelConfig& config) {
   constexpr int64_t kPeriod = 2;
+  config.needs_sinks = true;
   use_neox_rope(config);
   config.ffn_norm = "post_attention_norm";
   config.moe.gate = MoeConfig::Gate::kSoftmaxOfChosen;

@@ -8,6 +8,8 @@ namespace {
 
 Status configure(const ggufish::ModelFile& file, ModelConfig& config) {
   constexpr int64_t kPeriod = 4;
+  config.needs_qk_norms = true;
+  config.norm_placement = NormPlacement::kAfter;
   use_neox_rope(config);
   LCRUN_TRY(read_windows(file, config, kPeriod, 0));
   RopeSpec plain;

@@ -6,6 +6,7 @@ namespace lcrun::model {
 namespace {
 
 Status configure(const ggufish::ModelFile& file, ModelConfig& config) {
+  config.needs_qk_norms = true;
   use_neox_rope(config);
   config.moe.normalize = true;
   return require_experts(file, config);
