@@ -52,7 +52,7 @@ struct SsmConfig {
   int64_t d_inner = 0;
   int64_t d_state = 0;
   int64_t n_groups = 0;
-  int64_t n_heads = 0;  // time_step_rank in the metadata
+  int64_t n_heads = 0;     // time_step_rank in the metadata
   bool tile_keys = false;  // gated delta: value head j reads key head j mod n_groups, else j / (n_heads / n_groups)
 };
 
@@ -86,12 +86,12 @@ struct ModelConfig {
   float attn_soft_cap = 0.0F;
   float logit_scale = 1.0F;
   float logit_soft_cap = 0.0F;
-  float swiglu_limit = 0.0F;     // gpt-oss: clamp; 0 = plain GLU
-  float swiglu_alpha = 1.0F;     // gpt-oss: slope of the sigmoid inside
-  bool q_gate = false;           // each head's query is followed by a gate: output times sigmoid(gate)
-  bool head_norms = false;       // q and k norms have a weight of their own for each head (stablelm)
-  bool needs_qk_norms = false;   // a file without them is refused; else they are used when there are any
-  bool needs_sinks = false;      // the same for attention sinks
+  float swiglu_limit = 0.0F;          // gpt-oss: clamp; 0 = plain GLU
+  float swiglu_alpha = 1.0F;          // gpt-oss: slope of the sigmoid inside
+  bool q_gate = false;                // each head's query is followed by a gate: output times sigmoid(gate)
+  bool head_norms = false;            // q and k norms have a weight of their own for each head (stablelm)
+  bool needs_qk_norms = false;        // a file without them is refused; else they are used when there are any
+  bool needs_sinks = false;           // the same for attention sinks
   std::string ffn_norm = "ffn_norm";  // tensor of the norm before the FFN
   std::vector<RopeSpec> ropes;
   std::vector<LayerConfig> layers;

@@ -183,12 +183,12 @@ uint64_t MoeFfn::scratch_bytes(int64_t max_rows) const {
   bytes += 2 * Workspace::bytes_of<int32_t>(slots) + Workspace::bytes_of<float>(slots);
   bytes += Workspace::bytes_of<int32_t>(n_experts_ + 1);
   // Of the two ways to run experts the larger: a gathered batch of one expert, or one row of all chosen ones.
-  const uint64_t batch = 2 * Workspace::bytes_of<float>(max_rows * d_model_) +
-                         Workspace::bytes_of<float>(max_rows * 2 * d_ff_);
+  const uint64_t batch =
+      2 * Workspace::bytes_of<float>(max_rows * d_model_) + Workspace::bytes_of<float>(max_rows * 2 * d_ff_);
   const uint64_t single = Workspace::bytes_of<float>(n_used_ * 2 * d_ff_) + Workspace::bytes_of<float>(d_model_) +
                           Workspace::bytes_of<kernels::MatmulJob>(2 * n_used_);
-  const uint64_t shared = Workspace::bytes_of<float>(max_rows * d_model_) +
-                          (shared_ ? shared_->scratch_bytes(max_rows) : 0);
+  const uint64_t shared =
+      Workspace::bytes_of<float>(max_rows * d_model_) + (shared_ ? shared_->scratch_bytes(max_rows) : 0);
   return bytes + std::max({batch, single, shared});
 }
 
@@ -281,8 +281,7 @@ void MoeFfn::activate_row(float* gate) const {
   kernels::glu(activation_, gate, up, d_ff_);
 }
 
-void MoeFfn::run_expert(const StepContext& step, const Routing& routing, int64_t expert, MatView x,
-                        MatView out) const {
+void MoeFfn::run_expert(const StepContext& step, const Routing& routing, int64_t expert, MatView x, MatView out) const {
   const int64_t first = routing.starts[expert];
   const int64_t rows = routing.starts[expert + 1] - first;
   if (rows == 0) return;

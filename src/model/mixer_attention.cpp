@@ -37,8 +37,8 @@ class AttentionMixer final : public TokenMixer {
   Status check_cache(const CacheOptions& cache) const override { return params(cache).layout.check(); }
   uint64_t scratch_bytes(int64_t max_rows, const CacheOptions& cache, int n_threads) const override {
     const uint64_t gated = q_gate_ ? Workspace::bytes_of<float>(max_rows * 2 * q_width()) : 0;
-    return Workspace::bytes_of<float>(max_rows * qkv_width()) + Workspace::bytes_of<float>(max_rows * out_width()) + gated +
-           attention::attend_scratch_bytes(params(cache), max_rows, n_threads);
+    return Workspace::bytes_of<float>(max_rows * qkv_width()) + Workspace::bytes_of<float>(max_rows * out_width()) +
+           gated + attention::attend_scratch_bytes(params(cache), max_rows, n_threads);
   }
   int64_t max_product_cols() const override { return std::max(d_model_, out_width()); }
   uint64_t memory_bytes() const override {
@@ -87,8 +87,8 @@ class AttentionMixer final : public TokenMixer {
   float soft_cap_ = 0.0F;
   float eps_ = 1e-5F;
   NormKind norm_kind_ = NormKind::kRms;
-  bool q_gate_ = false;      // the rows of q are [query, gate] head by head
-  bool head_norms_ = false;  // q_norm_ and k_norm_ hold a weight for each head
+  bool q_gate_ = false;                   // the rows of q are [query, gate] head by head
+  bool head_norms_ = false;               // q_norm_ and k_norm_ hold a weight for each head
   std::vector<kernels::Weights> inputs_;  // q, k, v; or one matrix with all three
   std::vector<std::vector<float>> input_biases_;
   std::vector<float> q_norm_;  // [k_dim] per head, or [n_heads * k_dim] over the whole row

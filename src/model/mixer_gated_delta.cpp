@@ -30,8 +30,7 @@ class GatedDeltaMixer final : public TokenMixer {
   Status check_cache(const CacheOptions&) const override { return {}; }
   uint64_t scratch_bytes(int64_t max_rows, const CacheOptions&, int) const override {
     return 2 * Workspace::bytes_of<float>(max_rows * conv_width()) +
-           2 * Workspace::bytes_of<float>(max_rows * v_width()) +
-           Workspace::bytes_of<float>(max_rows * 2 * n_heads_);
+           2 * Workspace::bytes_of<float>(max_rows * v_width()) + Workspace::bytes_of<float>(max_rows * 2 * n_heads_);
   }
   int64_t max_product_cols() const override { return std::max(d_model_, v_width()); }
   uint64_t memory_bytes() const override {

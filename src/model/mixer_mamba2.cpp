@@ -48,7 +48,7 @@ class Mamba2Mixer final : public TokenMixer {
   int64_t n_groups_ = 0;
   int64_t n_heads_ = 0;
   float eps_ = 1e-5F;
-  kernels::Weights input_;   // z, x B C, dt
+  kernels::Weights input_;  // z, x B C, dt
   ConvState conv_;
   std::vector<float> dt_bias_;  // [n_heads]
   std::vector<float> a_;        // [n_heads], below 0
@@ -122,9 +122,8 @@ Status Mamba2Mixer::forward(storage::LayerState& state, const StepContext& step,
   const kernels::MatmulJob in_job{&input_, projected, nullptr};
   kernels::matmul({&in_job, 1}, *step.activations, step.n_threads);
   conv_.run(state.regions[0], MatView{projected.data + d_inner_, rows, conv_width(), projected.stride}, xbc);
-  parallel_for(step.n_threads, n_heads_, [&](int64_t head, int) {
-    scan_head(head, h + head * head_dim() * d_state_, projected, xbc, y);
-  });
+  parallel_for(step.n_threads, n_heads_,
+               [&](int64_t head, int) { scan_head(head, h + head * head_dim() * d_state_, projected, xbc, y); });
   for_rows(step.n_threads, rows, [&](int64_t row) { gate_and_norm(projected.row(row), y.row(row)); });
   step.activations->set(MatView{projected.data, rows, d_inner_, projected.stride}, step.n_threads);
   const kernels::MatmulJob out_job{&output_, out, nullptr};

@@ -185,8 +185,7 @@ RefConfig read_reference_config(const ggufish::ModelFile& file) {
   c.gelu = traits.gelu;
   if (traits.scaled_embedding) c.embed_scale = std::sqrt(static_cast<double>(c.d_model));
   if (traits.ffn_norm_is_post_attention) c.ffn_norm = "post_attention_norm";
-  c.parallel = c.arch == "cohere2" ||
-               (c.arch == "stablelm" && file.find_tensor("blk.0.ffn_norm.weight") == nullptr);
+  c.parallel = c.arch == "cohere2" || (c.arch == "stablelm" && file.find_tensor("blk.0.ffn_norm.weight") == nullptr);
   c.qk_norm_full = c.arch == "olmo2" || c.arch == "olmoe";
   c.q_gate = c.arch == "qwen3next" || c.arch.starts_with("qwen35");
   c.tile_keys = c.arch.starts_with("qwen35");

@@ -5,9 +5,7 @@
 namespace lcrun::model {
 namespace {
 
-Status configure(const ggufish::ModelFile& file, ModelConfig& config) {
-  return configure_granite(file, config);
-}
+Status configure(const ggufish::ModelFile& file, ModelConfig& config) { return configure_granite(file, config); }
 
 }  // namespace
 

@@ -4,9 +4,7 @@
 namespace lcrun::model {
 namespace {
 
-Status configure(const ggufish::ModelFile&, ModelConfig&) {
-  return {};
-}
+Status configure(const ggufish::ModelFile&, ModelConfig&) { return {}; }
 
 }  // namespace
 
