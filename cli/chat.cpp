@@ -1,0 +1,236 @@
+#include "cli/chat.hpp"
+
+#include <cerrno>
+#include <cstdio>
+#include <iostream>
+
+#include "cli/json_text.hpp"
+#include "cli/signals.hpp"
+#include "src/base/format.hpp"
+#include "src/runtime/option_values.hpp"
+
+namespace lcrun::cli {
+namespace {
+
+constexpr const char* kHelp =
+    "/help        this list\n"
+    "/save FILE   write the conversation so far to a session file\n"
+    "/load FILE   go on from a session file\n"
+    "/stats       speed of the last reply, and what the context holds\n"
+    "/clear       forget the conversation\n"
+    "/quit        leave (so does end of input)\n"
+    "Ctrl-C stops a reply. A line that ends in \\ goes on in the next one.\n";
+
+class Chat {
+ public:
+  explicit Chat(const ChatSetup& setup)
+      : setup_(setup),
+        out_(setup.context.out),
+        on_terminal_(stdin_is_terminal() && stdout_is_terminal()),
+        colored_(on_terminal_ && use_color(setup.context.options().color)) {
+    clear();
+  }
+
+  Status run(const std::string& first_turn) {
+    if (on_terminal_) std::fputs("Type a message, or /help.\n", stderr);
+    if (!first_turn.empty()) LCRUN_TRY(turn(first_turn));
+    if (setup_.context.options().single_turn && !first_turn.empty()) return {};
+    std::string line;
+    while (read_line(line)) {
+      if (line.empty()) continue;
+      if (line[0] == '/') {
+        if (!command(line)) break;
+        continue;
+      }
+      LCRUN_TRY(turn(line));
+      if (setup_.context.options().single_turn) break;
+    }
+    if (interrupted()) return make_error(Code::kCancelled, "interrupted");
+    return {};
+  }
+
+ private:
+  // False at the end of input, and when somebody insists on leaving.
+  bool read_line(std::string& line) {
+    line.clear();
+    bool was_asked = false;
+    if (on_terminal_) prompt("> ");
+    std::string part;
+    while (true) {
+      if (!std::getline(std::cin, part)) {
+        // The terminal has thrown the typed line away; one Ctrl-C starts it anew, two leave.
+        if (!interrupted() || terminated() || was_asked || !on_terminal_) return !line.empty() && !interrupted();
+        was_asked = true;
+        line.clear();
+        std::cin.clear();
+        std::clearerr(stdin);
+        clear_interrupt();
+        std::fputs("\n[Ctrl-C again or /quit leaves]\n", stderr);
+        prompt("> ");
+        continue;
+      }
+      if (!part.empty() && part.back() == '\r') part.pop_back();
+      const bool goes_on = !part.empty() && part.back() == '\\';
+      if (goes_on) part.back() = '\n';
+      line += part;
+      if (!goes_on) return true;
+      if (on_terminal_) prompt("  ");
+    }
+  }
+
+  void prompt(const char* text) {
+    (void)out_.write(colored_ ? format("\033[32m{}\033[0m", text) : std::string(text));
+    (void)out_.flush();
+  }
+
+  Status turn(const std::string& text) {
+    messages_.push_back({"user", text});
+    LCRUN_ASSIGN(const auto added, setup_.layout.next_turn(messages_, rendered_));
+    if (added.from_start) tokens_.clear();
+    tokens_.insert(tokens_.end(), added.tokens.begin(), added.tokens.end());
+    const auto stream = [&](std::string_view piece) -> Status {
+      LCRUN_TRY(out_.write(piece));
+      return out_.flush();
+    };
+    ProgressLine line("Reading", "tokens");
+    const auto progress = [&](int64_t done, int64_t total) {
+      line.update(done, total);
+      if (done == total) line.clear();
+      return !interrupted();
+    };
+    auto reply =
+        runtime::generate(setup_.session, *setup_.engine.tokenizer, tokens_, setup_.generate, stream, progress);
+    if (!reply.has_value()) return after_failure(reply.error());
+    LCRUN_TRY(out_.write("\n"));
+    LCRUN_TRY(out_.flush());
+    tokens_.insert(tokens_.end(), reply->tokens.begin(), reply->tokens.end());
+    messages_.push_back({"assistant", reply->text});
+    rendered_ += reply->text;
+    last_ = reply->timings;
+    if (reply->stop == runtime::StopReason::kInterrupted && on_terminal_) std::fputs("[stopped]\n", stderr);
+    if (reply->stop == runtime::StopReason::kContext || reply->stop == runtime::StopReason::kMemory) {
+      std::fputs("[the context is full: /clear or /quit]\n", stderr);
+    }
+    clear_interrupt();
+    return {};
+  }
+
+  // A prompt that was stopped, or does not fit, is taken back; anything else ends the chat.
+  Status after_failure(const Error& error) {
+    const bool goes_on = (error.code == Code::kCancelled && !out_.reader_gone() && !terminated()) ||
+                         error.code == Code::kInvalidArgument || error.code == Code::kNoMemory;
+    if (!goes_on || !on_terminal_) return error;
+    std::fprintf(stderr, "[%s]\n", error.message.c_str());
+    messages_.pop_back();
+    rendered_.clear();  // the next turn is laid out from the start; what the session holds of it is kept
+    clear_interrupt();
+    return {};
+  }
+
+  // False for /quit.
+  bool command(const std::string& line) {
+    const size_t blank = std::min(line.find(' '), line.size());
+    const std::string name = line.substr(0, blank);
+    const std::string argument = blank < line.size() ? line.substr(blank + 1) : "";
+    if (name == "/quit" || name == "/exit") return false;
+    if (name == "/help")
+      std::fputs(kHelp, stderr);
+    else if (name == "/clear")
+      clear();
+    else if (name == "/stats")
+      stats();
+    else if (name == "/save")
+      report(save(argument), "saved");
+    else if (name == "/load")
+      report(load(argument), "loaded");
+    else
+      std::fprintf(stderr, "unknown command %s; /help lists them\n", name.c_str());
+    return true;
+  }
+
+  void report(const Status& status, const char* done) {
+    if (status.has_value())
+      std::fprintf(stderr, "%s: %zu tokens\n", done, tokens_.size());
+    else
+      std::fprintf(stderr, "error: %s\n", status.error().message.c_str());
+  }
+
+  void clear() {
+    setup_.session.clear();
+    messages_.clear();
+    tokens_.clear();
+    rendered_.clear();
+    const std::string& system = setup_.context.options().system_prompt;
+    if (!system.empty()) messages_.push_back({"system", system});
+  }
+
+  void stats() {
+    std::fprintf(stderr, "context: %zu of %lld tokens, cache %s\n", tokens_.size(),
+                 static_cast<long long>(setup_.session.max_tokens()),
+                 runtime::bytes_text(setup_.session.state_bytes()).c_str());
+    std::fprintf(stderr, "last reply: read %lld tokens at %.1f/s (%lld were there), wrote %lld at %.1f/s\n",
+                 static_cast<long long>(last_.prompt_tokens - last_.cached_tokens), last_.prefill_tps(),
+                 static_cast<long long>(last_.cached_tokens), static_cast<long long>(last_.decoded_tokens),
+                 last_.decode_tps());
+  }
+
+  Status save(const std::string& path) {
+    if (path.empty()) return make_error(Code::kInvalidArgument, "/save: wanted a file name");
+    Json note;
+    note["rendered"] = rendered_;
+    note["tokens"] = tokens_;
+    for (const auto& message : messages_) note["messages"].push_back({message.role, message.content});
+    return setup_.session.save(posix_file_system(), path, json_text(note));
+  }
+
+  Status load(const std::string& path) {
+    if (path.empty()) return make_error(Code::kInvalidArgument, "/load: wanted a file name");
+    std::string text;
+    LCRUN_TRY(setup_.session.load(posix_file_system(), path, &text));
+    const Json note = Json::parse(text, nullptr, false);
+    clear_lists();
+    if (note.is_object()) take_note(note);
+    if (tokens_.empty()) tokens_.assign(setup_.session.tokens().begin(), setup_.session.tokens().end());
+    return {};
+  }
+
+  void clear_lists() {
+    messages_.clear();
+    tokens_.clear();
+    rendered_.clear();
+  }
+
+  // What save() wrote; anything else in the note is left alone.
+  void take_note(const Json& note) {
+    const auto rendered = note.find("rendered");
+    if (rendered != note.end() && rendered->is_string()) rendered_ = rendered->get<std::string>();
+    const auto tokens = note.find("tokens");
+    if (tokens != note.end() && tokens->is_array()) {
+      for (const Json& token : *tokens) {
+        if (token.is_number_integer()) tokens_.push_back(token.get<runtime::Token>());
+      }
+    }
+    const auto messages = note.find("messages");
+    if (messages == note.end() || !messages->is_array()) return;
+    for (const Json& message : *messages) {
+      if (message.is_array() && message.size() == 2 && message[0].is_string() && message[1].is_string()) {
+        messages_.push_back({message[0].get<std::string>(), message[1].get<std::string>()});
+      }
+    }
+  }
+
+  const ChatSetup& setup_;
+  Output& out_;
+  bool on_terminal_;
+  bool colored_;
+  std::vector<text::ChatMessage> messages_;
+  std::vector<runtime::Token> tokens_;  // of the conversation; the session holds a prefix of them
+  std::string rendered_;                // their text, as the template writes it
+  runtime::Timings last_;
+};
+
+}  // namespace
+
+Status chat(const ChatSetup& setup, const std::string& first_turn) { return Chat(setup).run(first_turn); }
+
+}  // namespace lcrun::cli

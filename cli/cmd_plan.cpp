@@ -1,0 +1,113 @@
+// lcrun plan: what a run would take, from the header of the model alone.
+#include "cli/command.hpp"
+#include "cli/json_text.hpp"
+#include "cli/setup.hpp"
+#include "src/base/format.hpp"
+#include "src/model/arch.hpp"
+#include "src/runtime/budget.hpp"
+#include "src/runtime/option_values.hpp"
+
+namespace lcrun::cli {
+namespace {
+
+using runtime::bytes_text;
+using runtime::MemoryPlan;
+
+constexpr DType kCacheTypes[] = {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0};
+constexpr const char* kCacheNames[] = {"f32", "f16", "bf16", "q8_0", "q4_0"};
+
+struct Room {
+  uint64_t cap = 0;
+  bool is_given = false;
+  uint64_t for_cache = 0;
+};
+
+// Can heads of this model be cached in the type? (blocks of 32)
+bool type_fits(const model::ModelConfig& config, DType type) {
+  if (type != DType::kQ8_0 && type != DType::kQ4_0) return true;
+  for (const auto& layer : config.layers) {
+    if (layer.k_dim % 32 != 0 || layer.v_dim % 32 != 0) return false;
+  }
+  return true;
+}
+
+Json plan_json(const std::string& path, const model::ModelConfig& config, const MemoryPlan& plan, const Room& room,
+               int64_t fits, const Context& context) {
+  Json json;
+  json["model"] = path;
+  json["arch"] = config.arch;
+  json["n_ctx"] = plan.n_ctx;
+  json["n_ctx_train"] = config.n_ctx_train;
+  json["type_k"] = context.options().type_k;
+  json["type_v"] = context.options().type_v;
+  json["memory"] = {{"mapped_weights_bytes", plan.mapped_bytes}, {"packed_weights_bytes", plan.weight_bytes},
+                    {"kv_ram_bytes", plan.cache_bytes},          {"buffer_bytes", plan.buffer_bytes},
+                    {"other_bytes", plan.other_bytes},           {"private_bytes", plan.private_bytes()}};
+  for (size_t i = 0; i < std::size(kCacheTypes); ++i) {
+    if (!type_fits(config, kCacheTypes[i])) continue;
+    json["kv_bytes_by_type"][kCacheNames[i]] =
+        runtime::cache_bytes(config, {kCacheTypes[i], kCacheTypes[i]}, plan.n_ctx);
+  }
+  json["kv_disk_bytes"] = 0;
+  json["memory_cap_bytes"] = room.cap;
+  json["memory_cap_given"] = room.is_given;
+  json["fits"] = plan.private_bytes() <= room.cap;
+  json["n_ctx_that_fits"] = fits;
+  return json;
+}
+
+std::string plan_table(const std::string& path, const model::ModelConfig& config, const MemoryPlan& plan,
+                       const Room& room, int64_t fits) {
+  const auto row = [](std::string_view name, uint64_t bytes) {
+    const std::string size = bytes_text(bytes);
+    return format("{}{}{}{}\n", name, std::string(34 - name.size(), ' '), std::string(12 - size.size(), ' '), size);
+  };
+  std::string text =
+      format("{}: {}, {} layers, trained on {} tokens\n\n", path, config.arch, config.n_layers, config.n_ctx_train);
+  text += row("weights, mapped (clean pages)", plan.mapped_bytes);
+  text += row("weights, packed copies", plan.weight_bytes);
+  text += row(format("cache of {} tokens", plan.n_ctx), plan.cache_bytes);
+  text += row("buffers of a step", plan.buffer_bytes);
+  text += row("vocabulary and program", plan.other_bytes);
+  text += row("memory of its own, in all", plan.private_bytes());
+  text += row("SSD", 0);
+  text += row(room.is_given ? "cap (--mem-max)" : "memory available now", room.cap);
+  text +=
+      plan.private_bytes() <= room.cap ? std::string("\nfits\n") : format("\ndoes not fit; {} tokens would\n", fits);
+  text += format("\ncache of {} tokens by type (-ctk, -ctv):\n", plan.n_ctx);
+  for (size_t i = 0; i < std::size(kCacheTypes); ++i) {
+    if (!type_fits(config, kCacheTypes[i])) continue;
+    text +=
+        row(format("  {}", kCacheNames[i]), runtime::cache_bytes(config, {kCacheTypes[i], kCacheTypes[i]}, plan.n_ctx));
+  }
+  return text;
+}
+
+}  // namespace
+
+Status plan_command(Context& context) {
+  const auto& options = context.options();
+  bool is_default = false;
+  LCRUN_ASSIGN(const std::string path,
+               runtime::model_path(options, environment_value, posix_file_system(), &is_default));
+  LCRUN_ASSIGN(const auto file, ggufish::ModelFile::open(path, ggufish::LoadMode::kMmap, posix_file_system()));
+  LCRUN_ASSIGN(const auto config, model::read_config(*file));
+  LCRUN_ASSIGN(const auto cache, runtime::cache_options(options));
+  if (!type_fits(config, cache.type_k) || !type_fits(config, cache.type_v)) {
+    return make_error(Code::kInvalidArgument, "-ctk {} -ctv {}: the heads of {} are not whole blocks of 32",
+                      options.type_k, options.type_v, path);
+  }
+  const int64_t n_ctx = options.n_ctx != 0 ? options.n_ctx : config.n_ctx_train;
+  const int64_t batch = std::min(options.batch_size, options.ubatch_size);
+  const MemoryPlan plan = runtime::plan_memory(*file, config, cache, n_ctx, batch);
+  Room room;
+  room.is_given = options.mem_max > 0;
+  room.cap = room.is_given ? static_cast<uint64_t>(options.mem_max) : runtime::available_memory_bytes();
+  const uint64_t fixed = plan.private_bytes() - plan.cache_bytes;
+  room.for_cache = room.cap > fixed ? room.cap - fixed : 0;
+  const int64_t fits = runtime::cache_tokens_that_fit(config, cache, room.for_cache, n_ctx);
+  if (options.json) return context.out.write(json_text(plan_json(path, config, plan, room, fits, context), 2) + "\n");
+  return context.out.write(plan_table(path, config, plan, room, fits));
+}
+
+}  // namespace lcrun::cli

@@ -1,0 +1,112 @@
+#include "cli/setup.hpp"
+
+#include <cstdlib>
+
+#include "cli/signals.hpp"
+#include "src/base/format.hpp"
+#include "src/base/log.hpp"
+#include "src/kernels/ops.hpp"
+#include "src/runtime/budget.hpp"
+#include "src/runtime/option_values.hpp"
+
+namespace lcrun::cli {
+namespace {
+
+constexpr uint64_t kMaxInputBytes = uint64_t{4} << 30;
+// Kept free beside the cache for what a run still makes: token lists, text, copies of logits.
+constexpr uint64_t kReserveBytes = uint64_t{8} << 20;
+
+using runtime::bytes_text;
+using runtime::Engine;
+using runtime::Session;
+
+// What would fit, said in options.
+std::string advice(const Engine& engine, const model::CacheOptions& cache, uint64_t room, int64_t n_ctx) {
+  std::string text = format("-c {} would fit", runtime::tokens_that_fit(*engine.model, cache, room, n_ctx));
+  const model::CacheOptions small{DType::kQ8_0, DType::kQ8_0};
+  if (cache.type_k != DType::kQ8_0 && cache.type_k != DType::kQ4_0 && engine.model->new_state(small).has_value()) {
+    text += format(", -c {} with -ctk q8_0 -ctv q8_0", runtime::tokens_that_fit(*engine.model, small, room, n_ctx));
+  }
+  return text;
+}
+
+// Gives the cache what the cap leaves, and refuses now what could not be finished later.
+Status apply_cap(const Context& context, const Engine& engine, int64_t wanted_tokens, Session& session) {
+  const auto& options = context.options();
+  const bool capped = options.mem_max > 0;
+  const uint64_t held = runtime::private_memory_bytes() + kReserveBytes;
+  const uint64_t cap = capped ? static_cast<uint64_t>(options.mem_max) : held + runtime::available_memory_bytes();
+  const uint64_t room = cap > held ? cap - held : 0;
+  session.limit_state(std::max<uint64_t>(room, 1));
+  const int64_t n_ctx = session.options().n_ctx;
+  int64_t wanted = std::min(std::max<int64_t>(wanted_tokens, 1), n_ctx);
+  if (capped && context.parsed.is_given("ctx-size")) wanted = n_ctx;
+  if (wanted <= session.max_tokens()) return {};
+  const auto& cache = session.options().cache;
+  return make_error(Code::kNoMemory,
+                    "{} tokens of context take {} of cache beside {} for weights and buffers; {} is {}; {}", wanted,
+                    bytes_text(engine.model->state_bytes(cache, wanted)), bytes_text(held),
+                    capped ? "--mem-max" : "the memory there is", bytes_text(cap), advice(engine, cache, room, n_ctx));
+}
+
+}  // namespace
+
+const char* environment_value(const char* name) { return std::getenv(name); }
+
+Status apply_machine_options(const Context& context) {
+  const auto& options = context.options();
+  if (options.isa != "auto") LCRUN_TRY(kernels::set_isa(options.isa));
+  if (options.gpu_layers != "auto" && options.gpu_layers != "0") {
+    log(LogLevel::kWarn, "--n-gpu-layers {}: no GPU plugin is loaded, the CPU runs all layers", options.gpu_layers);
+  }
+  if (context.parsed.is_given("flash-attn") && options.flash_attn == "off") {
+    log(LogLevel::kWarn, "--flash-attn off: there is one attention path, and it never stores scores");
+  }
+  return {};
+}
+
+Result<Engine> open_engine(const Context& context, bool text_only) {
+  LCRUN_TRY(apply_machine_options(context));
+  const auto& options = context.options();
+  runtime::EngineRequest request;
+  bool is_default = false;
+  LCRUN_ASSIGN(request.path, runtime::model_path(options, environment_value, posix_file_system(), &is_default));
+  if (is_default) log(LogLevel::kInfo, "no -m given: using {}", request.path);
+  LCRUN_ASSIGN(request.load_mode, runtime::load_mode(options));
+  request.text_only = text_only;
+  request.max_private_bytes = static_cast<uint64_t>(options.mem_max);
+  request.n_threads = runtime::prompt_threads(options);
+  ProgressLine line("Loading", "parts");
+  request.progress = [&](double part) {
+    line.update(static_cast<int64_t>(part * 1000), 1000);
+    return !interrupted();
+  };
+  return runtime::load_engine(request, posix_file_system());
+}
+
+Result<Session> open_session(const Context& context, const Engine& engine, int64_t n_ctx, int64_t wanted_tokens) {
+  const auto& options = context.options();
+  runtime::SessionOptions wanted;
+  LCRUN_ASSIGN(wanted.cache, runtime::cache_options(options));
+  wanted.n_ctx = n_ctx != 0 ? n_ctx : options.n_ctx;
+  wanted.batch = std::min(options.batch_size, options.ubatch_size);
+  wanted.n_threads = runtime::decode_threads(options);
+  wanted.n_threads_batch = runtime::prompt_threads(options);
+  wanted.cancel = interrupt_flag();
+  LCRUN_ASSIGN(auto session, Session::open(engine.model, wanted));
+  LCRUN_TRY(apply_cap(context, engine, wanted_tokens, session));
+  const int64_t trained = engine.model->config().n_ctx_train;
+  if (options.n_ctx > trained && trained > 0) {
+    log(LogLevel::kWarn, "-c {}: the model was trained on {} tokens; answers get worse beyond them", options.n_ctx,
+        trained);
+  }
+  return session;
+}
+
+Result<std::string> read_input(const std::string& path) {
+  auto text = read_text_file(posix_file_system(), path, kMaxInputBytes);
+  if (!text.has_value() && interrupted()) return make_error(Code::kCancelled, "reading {} was stopped", path);
+  return text;
+}
+
+}  // namespace lcrun::cli

@@ -1,0 +1,31 @@
+// What every command that needs a model does first: instruction set, memory cap, loading, with messages on the way.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "cli/command.hpp"
+#include "src/base/result.hpp"
+#include "src/runtime/engine.hpp"
+#include "src/runtime/session.hpp"
+
+namespace lcrun::cli {
+
+// Chooses --isa; warns about -ngl without a GPU and about -fa.
+Status apply_machine_options(const Context& context);
+
+// Loads the model of -m (or the default, named on stderr). text_only: tokenizer without weights.
+Result<runtime::Engine> open_engine(const Context& context, bool text_only);
+
+// A session as the options ask for, within --mem-max: `wanted_tokens` must fit (0 = not known yet), kNoMemory with
+// what would fit otherwise. `n_ctx` 0 = the option's, or the trained one.
+Result<runtime::Session> open_session(const Context& context, const runtime::Engine& engine, int64_t n_ctx,
+                                      int64_t wanted_tokens);
+
+// Standard input or a file as text, up to a limit of 4 GiB.
+Result<std::string> read_input(const std::string& path);
+
+// Environment for option parsing and default paths.
+const char* environment_value(const char* name);
+
+}  // namespace lcrun::cli

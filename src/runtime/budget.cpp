@@ -1,0 +1,157 @@
+#include "src/runtime/budget.hpp"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <fstream>
+#include <limits>
+#include <string>
+
+#include "src/attention/attention.hpp"
+#include "storage/region.hpp"
+
+namespace lcrun::runtime {
+namespace {
+
+constexpr int64_t kBlock = storage::kBlockTokens;
+constexpr uint64_t kProgramBytes = uint64_t{12} << 20;
+constexpr uint64_t kBytesOfVocabularyEntry = 160;  // text, ranks and the tables that find them
+
+// Rings keep their window and some slack: as mixer_attention.cpp declares them.
+constexpr int64_t kRingSlack = 64;
+
+uint64_t attention_cache(const model::LayerConfig& layer, const model::CacheOptions& cache, int64_t n_tokens) {
+  const attention::KvLayout layout{layer.n_kv_heads, layer.k_dim, layer.v_dim, cache.type_k, cache.type_v};
+  int64_t blocks = (n_tokens + kBlock - 1) / kBlock;
+  if (layer.window > 0) blocks = std::min(blocks, (layer.window + kRingSlack) / kBlock + 2);
+  return static_cast<uint64_t>(blocks) * layout.block_bytes();
+}
+
+// State of a recurrent layer: independent of the length. State and convolution history in float.
+uint64_t recurrent_state(const model::SsmConfig& ssm) {
+  const int64_t conv = std::max<int64_t>(0, ssm.conv_kernel - 1) * (ssm.d_inner + 2 * ssm.n_groups * ssm.d_state);
+  return static_cast<uint64_t>(conv + ssm.d_inner * ssm.d_state) * sizeof(float);
+}
+
+// The number after "NAME" in a file of "NAME value" lines, or `fallback`.
+uint64_t number_in(const char* path, std::string_view name, uint64_t fallback) {
+  std::ifstream file(path);
+  std::string word;
+  while (file >> word) {
+    uint64_t value = 0;
+    if (word == name && file >> value) return value;
+  }
+  return fallback;
+}
+
+// A file that holds one number; "max" and what cannot be read give `fallback`.
+uint64_t number_of_file(const std::string& path, uint64_t fallback) {
+  std::ifstream file(path);
+  uint64_t value = 0;
+  return file >> value ? value : fallback;
+}
+
+// What the control group (version 2, else 1) leaves.
+uint64_t cgroup_room() {
+  constexpr uint64_t kNone = std::numeric_limits<uint64_t>::max();
+  std::string path = "/sys/fs/cgroup";
+  std::ifstream own("/proc/self/cgroup");
+  std::string line;
+  while (std::getline(own, line)) {
+    if (line.rfind("0::", 0) == 0) path += line.substr(3);
+  }
+  uint64_t limit = number_of_file(path + "/memory.max", kNone);
+  uint64_t used = number_of_file(path + "/memory.current", 0);
+  if (limit == kNone) {
+    limit = number_of_file("/sys/fs/cgroup/memory.max", kNone);
+    used = number_of_file("/sys/fs/cgroup/memory.current", 0);
+  }
+  if (limit == kNone) {
+    limit = number_of_file("/sys/fs/cgroup/memory/memory.limit_in_bytes", kNone);
+    used = number_of_file("/sys/fs/cgroup/memory/memory.usage_in_bytes", 0);
+  }
+  if (limit == kNone) return kNone;
+  return limit > used ? limit - used : 0;
+}
+
+}  // namespace
+
+uint64_t cache_bytes(const model::ModelConfig& config, const model::CacheOptions& cache, int64_t n_tokens) {
+  uint64_t total = 0;
+  for (const auto& layer : config.layers) {
+    if (layer.n_kv_heads > 0 && layer.k_dim > 0 && layer.mixer == "attention") {
+      total += attention_cache(layer, cache, n_tokens);
+    } else {
+      total += recurrent_state(config.ssm);
+    }
+  }
+  return total;
+}
+
+int64_t cache_tokens_that_fit(const model::ModelConfig& config, const model::CacheOptions& cache, uint64_t bytes,
+                              int64_t limit) {
+  int64_t fits = 0;
+  for (int64_t low = 1, high = limit; low <= high;) {
+    const int64_t middle = low + (high - low) / 2;
+    const bool fit = cache_bytes(config, cache, middle) <= bytes;
+    if (fit) fits = middle;
+    (fit ? low : high) = fit ? middle + 1 : middle - 1;
+  }
+  return fits;
+}
+
+uint64_t packed_weight_bytes(const ggufish::ModelFile& file) {
+  const bool tied = file.find_tensor("output.weight") == nullptr;
+  uint64_t total = 0;
+  for (const auto& tensor : file.tensors()) {
+    const bool is_matrix = tensor.view.rows() > 1;
+    if (is_matrix && (tensor.name != "token_embd.weight" || tied)) total += tensor.view.size_bytes;
+  }
+  return total;
+}
+
+int64_t blocks_read(const model::ModelConfig& config, int64_t pos) {
+  int64_t blocks = 0;
+  for (const auto& layer : config.layers) {
+    if (layer.mixer != "attention") continue;
+    const int64_t first = layer.window > 0 ? std::max<int64_t>(0, pos + 1 - layer.window) : 0;
+    blocks += pos / kBlock - first / kBlock + 1;
+  }
+  return blocks;
+}
+
+MemoryPlan plan_memory(const ggufish::ModelFile& file, const model::ModelConfig& config,
+                       const model::CacheOptions& cache, int64_t n_ctx, int64_t batch) {
+  MemoryPlan plan;
+  plan.n_ctx = n_ctx;
+  plan.mapped_bytes = file.file_bytes();
+  plan.weight_bytes = packed_weight_bytes(file);
+  plan.cache_bytes = cache_bytes(config, cache, n_ctx);
+  int64_t widest = 0;
+  for (const auto& layer : config.layers) {
+    const int64_t q = layer.n_heads * layer.k_dim;
+    const int64_t kv = layer.n_kv_heads * (layer.k_dim + layer.v_dim);
+    widest = std::max({widest, q + kv + layer.n_heads * layer.v_dim, 2 * layer.d_ff});
+  }
+  // Per row: the stream, its normed copy and what is added; the widest block; int8 copies of inputs.
+  const int64_t row_floats = 3 * config.d_model + widest + widest / 4;
+  const int64_t rows = std::min(batch, n_ctx) + 1;
+  plan.buffer_bytes = static_cast<uint64_t>(rows * row_floats + 3 * config.n_vocab) * sizeof(float);
+  plan.other_bytes = kProgramBytes + static_cast<uint64_t>(config.n_vocab) * kBytesOfVocabularyEntry;
+  return plan;
+}
+
+uint64_t available_memory_bytes() {
+  const uint64_t kilobytes = number_in("/proc/meminfo", "MemAvailable:", std::numeric_limits<uint64_t>::max() / 1024);
+  return std::min(kilobytes * 1024, cgroup_room());
+}
+
+uint64_t private_memory_bytes() { return number_in("/proc/self/status", "RssAnon:", 0) * 1024; }
+
+uint64_t peak_memory_bytes() {
+  rusage usage{};
+  if (getrusage(RUSAGE_SELF, &usage) != 0) return 0;
+  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
+}
+
+}  // namespace lcrun::runtime

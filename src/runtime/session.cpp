@@ -1,0 +1,236 @@
+#include "src/runtime/session.hpp"
+
+#include <algorithm>
+
+#include "src/base/format.hpp"
+#include "src/runtime/option_values.hpp"
+#include "src/runtime/session_file.hpp"
+
+namespace lcrun::runtime {
+namespace {
+
+// Token ids kept room for ahead of use, so that decode() does not allocate (256 KiB).
+constexpr int64_t kTokensAhead = 65536;
+// Rows of logits computed at once by score(); a row can be a megabyte.
+constexpr int64_t kScoreRows = 16;
+
+bool has_region(const storage::SequenceState& state, storage::RegionKind kind) {
+  for (int64_t i = 0; i < state.n_layers(); ++i) {
+    for (const auto& region : state.layer(i).regions) {
+      if (region.spec().kind == kind) return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+int64_t tokens_that_fit(const model::Model& model, const model::CacheOptions& cache, uint64_t bytes, int64_t limit) {
+  int64_t fits = 0;
+  for (int64_t low = 1, high = limit; low <= high;) {
+    const int64_t middle = low + (high - low) / 2;
+    if (model.state_bytes(cache, middle) <= bytes) {
+      fits = middle;
+      low = middle + 1;
+    } else {
+      high = middle - 1;
+    }
+  }
+  return fits;
+}
+
+Result<Session> Session::open(std::shared_ptr<const model::Model> model, const SessionOptions& options) {
+  Session session;
+  session.model_ = std::move(model);
+  session.options_ = options;
+  SessionOptions& chosen = session.options_;
+  const model::Model& net = *session.model_;
+  if (chosen.n_ctx <= 0) chosen.n_ctx = net.config().n_ctx_train;
+  LCRUN_ASSIGN(session.state_, net.new_state(chosen.cache));
+  session.limit_state(chosen.max_state_bytes);
+  model::StepOptions step;
+  step.cache = chosen.cache;
+  step.n_ctx = chosen.n_ctx;
+  step.cancel = chosen.cancel;
+  step.max_rows = std::min(chosen.batch, chosen.n_ctx);
+  step.n_threads = chosen.n_threads_batch;
+  LCRUN_ASSIGN(session.prompt_step_, net.plan(step));
+  step.max_rows = 1;
+  step.n_threads = chosen.n_threads;
+  LCRUN_ASSIGN(session.decode_step_, net.plan(step));
+  const auto n_vocab = static_cast<size_t>(net.config().n_vocab);
+  LCRUN_ASSIGN(session.logits_, AlignedBuffer::allocate(n_vocab * sizeof(float)));
+  return session;
+}
+
+void Session::limit_state(uint64_t max_state_bytes) {
+  options_.max_state_bytes = max_state_bytes;
+  max_tokens_ = options_.n_ctx;
+  if (max_state_bytes != 0) max_tokens_ = tokens_that_fit(*model_, options_.cache, max_state_bytes, options_.n_ctx);
+}
+
+uint64_t Session::buffer_bytes() const {
+  return prompt_step_.memory_bytes() + decode_step_.memory_bytes() + logits_.size();
+}
+
+std::span<const float> Session::logits() const {
+  if (!has_logits_) return {};
+  return {reinterpret_cast<const float*>(logits_.data()), static_cast<size_t>(model_->config().n_vocab)};
+}
+
+void Session::clear() {
+  state_.clear();
+  tokens_.clear();
+  has_logits_ = false;
+}
+
+Status Session::check_room(int64_t n) const {
+  const int64_t wanted = static_cast<int64_t>(tokens_.size()) + n;
+  if (wanted <= max_tokens_) return {};
+  if (wanted > options_.n_ctx) {
+    return make_error(Code::kInvalidArgument, "the context holds {} tokens, {} are wanted; give -c {} or more",
+                      options_.n_ctx, wanted, wanted);
+  }
+  return make_error(
+      Code::kNoMemory, "{} tokens take {} of cache, {} are left under the memory cap: {} tokens would fit", wanted,
+      bytes_text(model_->state_bytes(options_.cache, wanted)), bytes_text(options_.max_state_bytes), max_tokens_);
+}
+
+// After a failed forward(): rows that were not committed do not count, but a recurrent state has moved on.
+void Session::recover() {
+  has_logits_ = false;
+  if (has_region(state_, storage::RegionKind::kFixed)) clear();
+}
+
+Result<MatView> Session::forward(std::span<const Token> tokens) {
+  model::Step& step = tokens.size() == 1 ? decode_step_ : prompt_step_;
+  has_logits_ = false;
+  auto hidden = model_->forward(tokens, state_, step);
+  if (!hidden.has_value()) {
+    recover();
+    return hidden;
+  }
+  tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+  return hidden;
+}
+
+Status Session::append(std::span<const Token> tokens, const ProgressCallback& progress, int64_t total) {
+  const auto batch = static_cast<size_t>(prompt_step_.options().max_rows);
+  const auto wanted = tokens_.size() + tokens.size();
+  const auto ahead =
+      static_cast<size_t>(std::min(kTokensAhead, std::max<int64_t>(0, max_tokens_ - static_cast<int64_t>(wanted))));
+  if (tokens_.capacity() < wanted) tokens_.reserve(wanted + ahead);
+  while (!tokens.empty()) {
+    const auto part = tokens.first(std::min(batch, tokens.size()));
+    tokens = tokens.subspan(part.size());
+    LCRUN_ASSIGN(const MatView hidden, forward(part));
+    if (tokens.empty()) {
+      const MatView last{hidden.row(hidden.rows - 1), 1, hidden.cols, hidden.stride};
+      const int64_t n_vocab = model_->config().n_vocab;
+      model_->logits(last, {logits_.as<float>().data(), 1, n_vocab, n_vocab},
+                     part.size() == 1 ? decode_step_ : prompt_step_);
+      has_logits_ = true;
+    }
+    if (progress && !progress(static_cast<int64_t>(tokens_.size()), total)) {
+      return make_error(Code::kCancelled, "reading the prompt was stopped");
+    }
+  }
+  return {};
+}
+
+Result<std::span<const float>> Session::sync(std::span<const Token> prompt, const ProgressCallback& progress) {
+  if (prompt.empty()) return make_error(Code::kInvalidArgument, "the prompt is empty, wanted at least one token");
+  const auto n = static_cast<int64_t>(prompt.size());
+  const auto differs = std::mismatch(prompt.begin(), prompt.end(), tokens_.begin(), tokens_.end());
+  const int64_t common = differs.first - prompt.begin();
+  if (common == n && static_cast<int64_t>(tokens_.size()) == n && has_logits_) {
+    reused_tokens_ = n;
+    return logits();
+  }
+  // The last token is always read again: its logits are wanted.
+  int64_t keep = std::min(common, n - 1);
+  if (!state_.can_truncate(keep)) keep = 0;
+  state_.truncate(keep);
+  tokens_.resize(static_cast<size_t>(keep));
+  has_logits_ = false;
+  reused_tokens_ = keep;
+  LCRUN_TRY(check_room(n - keep));
+  LCRUN_TRY(append(prompt.subspan(static_cast<size_t>(keep)), progress, n));
+  return logits();
+}
+
+Result<std::span<const float>> Session::decode(Token token) {
+  LCRUN_TRY(check_room(1));
+  LCRUN_TRY(append({&token, 1}, {}, 0));
+  return logits();
+}
+
+Status Session::score(std::span<const Token> tokens, int64_t n_scored, const LogitsSink& sink,
+                      const ProgressCallback& progress) {
+  const auto n = static_cast<int64_t>(tokens.size());
+  LCRUN_TRY(check_room(n));
+  const int64_t n_vocab = model_->config().n_vocab;
+  LCRUN_ASSIGN(auto rows, AlignedBuffer::allocate(static_cast<size_t>(kScoreRows * n_vocab) * sizeof(float)));
+  const auto start = static_cast<int64_t>(tokens_.size());
+  const int64_t first_scored = start + n - std::min(n, n_scored);
+  const int64_t batch = prompt_step_.options().max_rows;
+  for (int64_t done = 0; done < n;) {
+    const int64_t part = std::min(batch, n - done);
+    LCRUN_ASSIGN(const MatView hidden, forward(tokens.subspan(static_cast<size_t>(done), static_cast<size_t>(part))));
+    model::Step& step = part == 1 ? decode_step_ : prompt_step_;
+    for (int64_t row = std::max<int64_t>(0, first_scored - start - done); row < part; row += kScoreRows) {
+      const int64_t count = std::min(kScoreRows, part - row);
+      const MatView out{rows.as<float>().data(), count, n_vocab, n_vocab};
+      model_->logits({hidden.row(row), count, hidden.cols, hidden.stride}, out, step);
+      for (int64_t i = 0; i < count; ++i) {
+        LCRUN_TRY(sink(start + done + row + i, {out.row(i), static_cast<size_t>(n_vocab)}));
+      }
+    }
+    done += part;
+    if (progress && !progress(done, n)) return make_error(Code::kCancelled, "scoring was stopped");
+  }
+  return {};
+}
+
+Status Session::save(FileSystem& fs, const std::string& path, std::string_view note) const {
+  return save_session_file(fs, path, {*model_, options_.cache, tokens_, logits(), state_, note});
+}
+
+Status Session::load(FileSystem& fs, const std::string& path, std::string* note) {
+  LCRUN_ASSIGN(auto loaded, load_session_file(fs, path, *model_, options_.cache));
+  if (static_cast<int64_t>(loaded.tokens.size()) > max_tokens_) {
+    return make_error(Code::kNoMemory, "{}: holds {} tokens, this session has room for {}; raise -c or the memory cap",
+                      path, loaded.tokens.size(), max_tokens_);
+  }
+  state_ = std::move(loaded.state);
+  tokens_ = std::move(loaded.tokens);
+  has_logits_ = !loaded.logits.empty();
+  std::copy(loaded.logits.begin(), loaded.logits.end(), logits_.as<float>().begin());
+  if (note != nullptr) *note = std::move(loaded.note);
+  return {};
+}
+
+Result<Session::Mark> Session::mark() const {
+  Mark mark;
+  mark.tokens = tokens_;
+  if (has_region(state_, storage::RegionKind::kRing) || has_region(state_, storage::RegionKind::kFixed)) {
+    LCRUN_ASSIGN(mark.state, state_.clone());
+  }
+  return mark;
+}
+
+Status Session::rewind(const Mark& mark) {
+  const auto n = static_cast<int64_t>(mark.tokens.size());
+  if (state_.can_truncate(n)) {
+    state_.truncate(n);
+  } else if (mark.state.has_value()) {
+    LCRUN_ASSIGN(state_, mark.state->clone());
+  } else {
+    return make_error(Code::kInternal, "the session cannot go back to {} tokens", n);
+  }
+  tokens_ = mark.tokens;
+  has_logits_ = false;
+  return {};
+}
+
+}  // namespace lcrun::runtime

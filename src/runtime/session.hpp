@@ -1,0 +1,114 @@
+// Session: one timeline of tokens over a model, and all that it needs to go on.
+//
+// Callers never manage the cache: sync() takes the whole prompt, keeps what is already there, and reads the rest.
+// Laws: any split of a prompt gives the same bits; restored = continued; a failed call leaves a session that can be
+// used (at worst empty), a failed load leaves it untouched.
+// Memory: the cache grows with use; open() reserves only the buffers of a step. decode() after the first allocates
+// nothing but a new cache block each 64 tokens.
+// Thread rule: one driving thread; cancel() may come from any thread or a signal handler.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "src/base/file.hpp"
+#include "src/base/result.hpp"
+#include "src/model/model.hpp"
+#include "storage/region.hpp"
+
+namespace lcrun::runtime {
+
+using model::Token;
+
+struct SessionOptions {
+  model::CacheOptions cache;
+  int64_t n_ctx = 0;                          // most tokens; 0 = what the model was trained on
+  int64_t batch = 512;                        // most tokens computed at once
+  int n_threads = 1;                          // of decode()
+  int n_threads_batch = 1;                    // of prompts
+  uint64_t max_state_bytes = 0;               // cap on the cache; 0 = none
+  const std::atomic<bool>* cancel = nullptr;  // ends work with kCancelled; may be null; must outlive the session
+};
+
+// Called between batches with tokens done and tokens in all; false cancels.
+using ProgressCallback = std::function<bool(int64_t done, int64_t total)>;
+
+// Takes the logits that follow position `pos`; valid during the call.
+using LogitsSink = std::function<Status(int64_t pos, std::span<const float> logits)>;
+
+class Session {
+ public:
+  // kNoMemory when the buffers of a step do not fit; kUnsupported, kInvalidArgument for cache types.
+  static Result<Session> open(std::shared_ptr<const model::Model> model, const SessionOptions& options);
+
+  const model::Model& model() const { return *model_; }
+  const SessionOptions& options() const { return options_; }
+  std::span<const Token> tokens() const { return tokens_; }
+  // Most tokens this session can hold: the context, or what the memory cap leaves.
+  int64_t max_tokens() const { return max_tokens_; }
+  // Changes the cap on the cache (0 = none).
+  void limit_state(uint64_t max_state_bytes);
+
+  // Makes the session's tokens equal to `prompt` (not empty) and returns the logits after the last one, valid until
+  // the next call. kInvalidArgument: empty, too long for the context, an id outside the vocabulary. kNoMemory: the
+  // cap. kCancelled: what was read so far is kept, where the model's state allows it.
+  Result<std::span<const float>> sync(std::span<const Token> prompt, const ProgressCallback& progress = {});
+  // Tokens that the last sync() found already read.
+  int64_t reused_tokens() const { return reused_tokens_; }
+  // Appends one token; logits as above.
+  Result<std::span<const float>> decode(Token token);
+  // The logits of sync() or decode() again; empty before them.
+  std::span<const float> logits() const;
+  // Appends tokens and hands out the logits after each of the last `n_scored` of them, in order.
+  Status score(std::span<const Token> tokens, int64_t n_scored, const LogitsSink& sink,
+               const ProgressCallback& progress = {});
+  void clear();
+
+  // Bytes of cache held now, and of the buffers of a step.
+  uint64_t state_bytes() const { return state_.memory_bytes(); }
+  uint64_t buffer_bytes() const;
+
+  // A session file (docs/formats.md): checksummed, written whole or not at all. `note` is kept with it, unread.
+  Status save(FileSystem& fs, const std::string& path, std::string_view note = {}) const;
+  // Replaces tokens and state. kBadSession: missing, damaged, of another model or of other cache types; then
+  // nothing has changed.
+  Status load(FileSystem& fs, const std::string& path, std::string* note = nullptr);
+
+  // A point of the timeline to go back to (bench). Copies the state only where rows of it are overwritten.
+  struct Mark {
+    std::optional<storage::SequenceState> state;
+    std::vector<Token> tokens;
+  };
+  Result<Mark> mark() const;
+  // Requires that the timeline still begins with the marked tokens.
+  Status rewind(const Mark& mark);
+
+ private:
+  Session() = default;
+  Status append(std::span<const Token> tokens, const ProgressCallback& progress, int64_t total);
+  Result<MatView> forward(std::span<const Token> tokens);
+  Status check_room(int64_t n) const;
+  void recover();
+
+  std::shared_ptr<const model::Model> model_;
+  SessionOptions options_;
+  storage::SequenceState state_;
+  model::Step prompt_step_;
+  model::Step decode_step_;
+  AlignedBuffer logits_;  // [n_vocab]
+  std::vector<Token> tokens_;
+  int64_t max_tokens_ = 0;
+  int64_t reused_tokens_ = 0;
+  bool has_logits_ = false;
+};
+
+// Tokens whose cache fits in `bytes` (at most `limit`).
+int64_t tokens_that_fit(const model::Model& model, const model::CacheOptions& cache, uint64_t bytes, int64_t limit);
+
+}  // namespace lcrun::runtime
