@@ -68,7 +68,7 @@ struct MatmulBackend {
   using F = __m512;
   using I = __m512i;
 #if defined(LCRUN_TARGET_AVX512VNNI)
-  static constexpr int kMaxTile = 16;
+  static constexpr int kMaxTile = 8;
   template <int Kind>
   using Codes = VnniCodes<Bytes512, Kind>;
 #else

@@ -21,6 +21,8 @@
 #include "src/kernels/matmul_avx512_impl.hpp"
 #elif defined(LCRUN_TARGET_AVX2)
 #include "src/kernels/matmul_avx2_impl.hpp"
+#elif defined(LCRUN_TARGET_NEON)
+#include "src/kernels/matmul_neon_impl.hpp"
 #else
 #include "src/kernels/matmul_scalar_impl.hpp"
 #endif

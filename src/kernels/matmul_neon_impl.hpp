@@ -1,0 +1,126 @@
+// The NEON backend of matrix products, for every aarch64 processor: a panel is four vectors of 4 rows.
+//
+// Products go to 16 bits and are added there as long as they fit, then pairwise into 32-bit lanes. Codes of 8 bits are
+// made signed by taking their zero point, 128, away at once; their accumulator then starts at zero.
+#pragma once
+
+#include <arm_neon.h>
+
+#include <cstdint>
+#include <cstring>
+
+#include "src/kernels/matmul_unpack_impl.hpp"
+
+namespace lcrun::kernels {
+namespace LCRUN_TARGET {
+namespace {
+
+// Bytes of 128 bits, as matmul_unpack_impl.hpp wants them.
+struct Bytes128 {
+  using Bytes = uint8x16_t;
+  static Bytes load(const uint8_t* p) { return vld1q_u8(p); }
+  static Bytes splat(int byte) { return vdupq_n_u8(static_cast<uint8_t>(byte)); }
+  static Bytes select(Bytes x, Bytes mask) { return vandq_u8(x, mask); }
+  static Bytes merge(Bytes code, Bytes x, Bytes mask) { return vorrq_u8(code, vandq_u8(x, mask)); }
+  template <int N>
+  static Bytes shift_left(Bytes x) {
+    return vshlq_n_u8(x, N);
+  }
+  template <int N>
+  static Bytes shift_right(Bytes x) {
+    return vshrq_n_u8(x, N);
+  }
+  static Bytes load_table(const uint8_t* p) { return vld1q_u8(p); }
+  static Bytes lookup(Bytes table, Bytes codes) { return vqtbl1q_u8(table, codes); }
+};
+
+struct MatmulBackend {
+  static constexpr int kLanes = 4;
+  using F = float32x4_t;
+  using I = int32x4_t;
+  static constexpr int kMaxTile = 8;
+  static constexpr int joint_vectors(int tile) { return tile == 1 ? 4 : 1; }
+
+  template <int Kind>
+  struct Codes {
+    int8x16_t v[8];
+  };
+  template <int Kind>
+  static constexpr bool is_wide() {
+    return sums_in_16_bits(kPackings[Kind]) == 0;
+  }
+
+  template <int Kind>
+  static Codes<Kind> unpack(const uint8_t* step, int lane) {
+    uint8x16_t codes[8];
+    unpack_codes<Bytes128, Kind>(step + 4 * lane, codes);
+    Codes<Kind> out;
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+      if constexpr (is_wide<Kind>()) codes[i] = veorq_u8(codes[i], vdupq_n_u8(128));
+      out.v[i] = vreinterpretq_s8_u8(codes[i]);
+    }
+    return out;
+  }
+
+  static int8x16_t broadcast4(const int8_t* q) {
+    int32_t word;
+    std::memcpy(&word, q, sizeof(word));
+    return vreinterpretq_s8_s32(vdupq_n_s32(word));
+  }
+
+  template <int Kind, int First, int Count>
+  static F dot(const Codes<Kind>& codes, const int8_t* q, I start) {
+    static_assert(!is_wide<Kind>() || kPackings[Kind].zero_point == 128);
+    // A 16-bit lane takes one product a vector here, not two.
+    constexpr int kFits = is_wide<Kind>() ? 2 : 2 * sums_in_16_bits(kPackings[Kind]);
+    constexpr int kRun = kFits < Count ? kFits : Count;
+    I total = is_wide<Kind>() ? vdupq_n_s32(0) : start;
+#pragma GCC unroll 8
+    for (int first = First; first < First + Count; first += kRun) {
+      int8x16_t activation = broadcast4(q + 4 * first);
+      int16x8_t low = vmull_s8(vget_low_s8(codes.v[first]), vget_low_s8(activation));
+      int16x8_t high = vmull_high_s8(codes.v[first], activation);
+#pragma GCC unroll 8
+      for (int i = first + 1; i < first + kRun; ++i) {
+        activation = broadcast4(q + 4 * i);
+        low = vmlal_s8(low, vget_low_s8(codes.v[i]), vget_low_s8(activation));
+        high = vmlal_high_s8(high, codes.v[i], activation);
+      }
+      total = vaddq_s32(total, vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high)));
+    }
+    return vcvtq_f32_s32(total);
+  }
+
+  static F zero() { return vdupq_n_f32(0.0f); }
+  static I zero_int() { return vdupq_n_s32(0); }
+  static F broadcast(const float* p) { return vld1q_dup_f32(p); }
+  static I broadcast(const int32_t* p) { return vld1q_dup_s32(p); }
+  static F add(F a, F b) { return vaddq_f32(a, b); }
+  static F mul(F a, F b) { return vmulq_f32(a, b); }
+  static F fma(F a, F b, F c) { return vfmaq_f32(c, a, b); }
+  static F load(const float* p) { return vld1q_f32(p); }
+  static void store(float* p, F a) { vst1q_f32(p, a); }
+  static void prefetch(const uint8_t* p) { __builtin_prefetch(p); }
+
+  static uint16x4_t load_halves(const uint8_t* p) { return vreinterpret_u16_u8(vld1_u8(p)); }
+  // 4 bytes in the low half of a vector.
+  static uint8x8_t load_bytes(const uint8_t* p) {
+    uint32_t word;
+    std::memcpy(&word, p, sizeof(word));
+    return vreinterpret_u8_u32(vdup_n_u32(word));
+  }
+  static F from_bytes(uint8x8_t bytes) { return vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(bytes)))); }
+  static F load_f16(const uint8_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(load_halves(p))); }
+  static F load_bf16(const uint8_t* p) { return vreinterpretq_f32_u32(vshll_n_u16(load_halves(p), 16)); }
+  static F load_i8(const uint8_t* p) {
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u8(load_bytes(p))))));
+  }
+  static F load_u8(const uint8_t* p) { return from_bytes(load_bytes(p)); }
+  static F load_low_nibble(const uint8_t* p) { return from_bytes(vand_u8(load_bytes(p), vdup_n_u8(15))); }
+  static F load_high_nibble(const uint8_t* p) { return from_bytes(vshr_n_u8(load_bytes(p), 4)); }
+};
+
+}  // namespace
+}  // namespace LCRUN_TARGET
+}  // namespace lcrun::kernels
