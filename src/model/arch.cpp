@@ -159,13 +159,12 @@ Status read_ssm(const Keys& keys, ModelConfig& config) {
 }
 
 Status read_norm(const Keys& keys, ModelConfig& config) {
-  const bool rms = keys.has("attention.layer_norm_rms_epsilon");
-  config.norm = rms ? NormKind::kRms : NormKind::kLayer;
-  LCRUN_ASSIGN(const double eps,
-               keys.finite_or(rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon", 1e-5));
-  if (eps < 0 || eps > 1) {
-    return keys.meta().fail(keys.name("attention.layer_norm_rms_epsilon"), format("{}", eps), "0 to 1");
-  }
+  // Which of the two keys a file has says which norm its architecture uses; without either we would have to guess.
+  const bool layer_norm = keys.has("attention.layer_norm_epsilon") && !keys.has("attention.layer_norm_rms_epsilon");
+  const std::string key = keys.name(layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon");
+  config.norm = layer_norm ? NormKind::kLayer : NormKind::kRms;
+  LCRUN_ASSIGN(const double eps, keys.meta().get_float(key));
+  if (!(eps >= 0 && eps <= 1)) return keys.meta().fail(key, format("{}", eps), "0 to 1");
   config.norm_eps = static_cast<float>(eps);
   return {};
 }

@@ -15,6 +15,9 @@ namespace lcrun::model {
 
 enum class NormKind : uint8_t { kRms, kLayer };
 
+// Where a block's norms stand: before it, after it (of what it adds), or both.
+enum class NormPlacement : uint8_t { kBefore, kAfter, kBoth };
+
 // One rotary embedding: Su et al., RoFormer, arXiv 2104.09864; scalings as the GGUF keys <arch>.rope.* give them.
 struct RopeSpec {
   enum class Scaling : uint8_t { kNone, kLinear, kYarn, kLlama3Factors };
@@ -49,7 +52,8 @@ struct SsmConfig {
   int64_t d_inner = 0;
   int64_t d_state = 0;
   int64_t n_groups = 0;
-  int64_t n_heads = 0;  // time_step_rank in the metadata
+  int64_t n_heads = 0;     // time_step_rank in the metadata
+  bool tile_keys = false;  // gated delta: value head j reads key head j mod n_groups, else j / (n_heads / n_groups)
 };
 
 struct LayerConfig {
@@ -72,6 +76,7 @@ struct ModelConfig {
   int64_t n_vocab = 0;
   int64_t n_ctx_train = 0;
   NormKind norm = NormKind::kRms;
+  NormPlacement norm_placement = NormPlacement::kBefore;
   float norm_eps = 1e-5F;
   kernels::Activation activation = kernels::Activation::kSilu;
   bool parallel_ffn = false;    // attention and FFN read the same normed input (cohere2)
@@ -81,7 +86,13 @@ struct ModelConfig {
   float attn_soft_cap = 0.0F;
   float logit_scale = 1.0F;
   float logit_soft_cap = 0.0F;
-  float swiglu_limit = 0.0F;  // gpt-oss: clamp; 0 = plain GLU
+  float swiglu_limit = 0.0F;          // gpt-oss: clamp; 0 = plain GLU
+  float swiglu_alpha = 1.0F;          // gpt-oss: slope of the sigmoid inside
+  bool q_gate = false;                // each head's query is followed by a gate: output times sigmoid(gate)
+  bool head_norms = false;            // q and k norms have a weight of their own for each head (stablelm)
+  bool needs_qk_norms = false;        // a file without them is refused; else they are used when there are any
+  bool needs_sinks = false;           // the same for attention sinks
+  std::string ffn_norm = "ffn_norm";  // tensor of the norm before the FFN
   std::vector<RopeSpec> ropes;
   std::vector<LayerConfig> layers;
   MoeConfig moe;

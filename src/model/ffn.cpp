@@ -103,7 +103,7 @@ Result<std::unique_ptr<FeedForward>> create_dense_ffn(const MixerBuild& build, s
 
 Result<std::unique_ptr<FeedForward>> create_ffn(const MixerBuild& build) {
   const LayerConfig& layer = build.config.layers[static_cast<size_t>(build.layer)];
-  return create_dense_ffn(build, "", layer.d_ff);
+  return layer.is_moe ? create_moe_ffn(build) : create_dense_ffn(build, "", layer.d_ff);
 }
 
 }  // namespace lcrun::model

@@ -25,4 +25,7 @@ Result<std::unique_ptr<FeedForward>> create_ffn(const MixerBuild& build);
 // `suffix` names the tensors ("" or "_shexp"), d_ff is the hidden width.
 Result<std::unique_ptr<FeedForward>> create_dense_ffn(const MixerBuild& build, std::string_view suffix, int64_t d_ff);
 
+// A mixture of experts as ModelConfig::moe describes it (ffn_moe.cpp).
+Result<std::unique_ptr<FeedForward>> create_moe_ffn(const MixerBuild& build);
+
 }  // namespace lcrun::model

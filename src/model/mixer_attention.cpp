@@ -1,7 +1,9 @@
-// Softmax attention with a KV cache: MHA, GQA and MQA; full or windowed; optional q/k norms, biases, sinks.
+// Softmax attention with a KV cache: MHA, GQA and MQA; full or windowed; optional q/k norms, biases, sinks, and a
+// gate on the output of each head.
 //
 // State: one region "kv", Append for layers that see everything, Ring for window layers (they keep the window and a
 // little slack, so that a few tokens can be taken back).
+#include <algorithm>
 #include <cmath>
 
 #include "src/attention/attention.hpp"
@@ -34,8 +36,9 @@ class AttentionMixer final : public TokenMixer {
   }
   Status check_cache(const CacheOptions& cache) const override { return params(cache).layout.check(); }
   uint64_t scratch_bytes(int64_t max_rows, const CacheOptions& cache, int n_threads) const override {
+    const uint64_t gated = q_gate_ ? Workspace::bytes_of<float>(max_rows * 2 * q_width()) : 0;
     return Workspace::bytes_of<float>(max_rows * qkv_width()) + Workspace::bytes_of<float>(max_rows * out_width()) +
-           attention::attend_scratch_bytes(params(cache), max_rows, n_threads);
+           gated + attention::attend_scratch_bytes(params(cache), max_rows, n_threads);
   }
   int64_t max_product_cols() const override { return std::max(d_model_, out_width()); }
   uint64_t memory_bytes() const override {
@@ -63,7 +66,11 @@ class AttentionMixer final : public TokenMixer {
     return p;
   }
   Status load_inputs(const TensorLoader& tensors);
-  void project(const StepContext& step, MatView x, MatView qkv) const;
+  Status load_fused_bias(const TensorLoader& tensors);
+  Status load_norms(const MixerBuild& build, const TensorLoader& tensors);
+  void project(const StepContext& step, MatView x, MatView qkv, MatView gated) const;
+  void split_gates(const StepContext& step, MatView gated, MatView qkv) const;
+  void apply_gates(const StepContext& step, MatView gated, MatView o) const;
   void norm_and_rotate(const StepContext& step, MatView qkv) const;
   void norm_heads(const std::vector<float>& weight, float* row, int64_t n_heads) const;
 
@@ -80,6 +87,8 @@ class AttentionMixer final : public TokenMixer {
   float soft_cap_ = 0.0F;
   float eps_ = 1e-5F;
   NormKind norm_kind_ = NormKind::kRms;
+  bool q_gate_ = false;                   // the rows of q are [query, gate] head by head
+  bool head_norms_ = false;               // q_norm_ and k_norm_ hold a weight for each head
   std::vector<kernels::Weights> inputs_;  // q, k, v; or one matrix with all three
   std::vector<std::vector<float>> input_biases_;
   std::vector<float> q_norm_;  // [k_dim] per head, or [n_heads * k_dim] over the whole row
@@ -89,12 +98,12 @@ class AttentionMixer final : public TokenMixer {
   std::vector<float> output_bias_;
 };
 
-// A norm's weight is per head or over the whole row: its length tells which.
+// A norm's weight is for one head size or over the whole row: its length tells which.
 Result<std::vector<float>> load_head_norm(const TensorLoader& tensors, std::string_view suffix, int64_t head,
-                                          int64_t row) {
+                                          int64_t row, bool required) {
   const TensorView* view = tensors.file().find_tensor(tensors.name(suffix));
-  if (view == nullptr) return std::vector<float>();
-  return tensors.vector(suffix, view->n_elements() == row ? row : head);
+  if (view == nullptr && !required) return std::vector<float>();
+  return tensors.vector(suffix, view != nullptr && view->n_elements() == row ? row : head);
 }
 
 Status AttentionMixer::load_inputs(const TensorLoader& tensors) {
@@ -102,9 +111,10 @@ Status AttentionMixer::load_inputs(const TensorLoader& tensors) {
     const char* name;
     int64_t rows;
   };
-  const Part separate[] = {{"attn_q", q_width()}, {"attn_k", k_width()}, {"attn_v", v_width()}};
+  const int64_t q_rows = q_gate_ ? 2 * q_width() : q_width();
+  const Part separate[] = {{"attn_q", q_rows}, {"attn_k", k_width()}, {"attn_v", v_width()}};
   const Part fused[] = {{"attn_qkv", qkv_width()}};
-  const bool is_fused = tensors.has("attn_qkv.weight");
+  const bool is_fused = tensors.has("attn_qkv.weight") && !q_gate_;
   const std::span<const Part> parts = is_fused ? std::span<const Part>(fused) : std::span<const Part>(separate);
   for (const Part& part : parts) {
     const std::string name = part.name;
@@ -112,6 +122,37 @@ Status AttentionMixer::load_inputs(const TensorLoader& tensors) {
     inputs_.push_back(std::move(weights));
     LCRUN_ASSIGN(auto bias, tensors.optional_vector(name + ".bias", part.rows));
     input_biases_.push_back(std::move(bias));
+  }
+  return is_fused && input_biases_.front().empty() ? load_fused_bias(tensors) : Status();
+}
+
+// One matrix for q, k and v may still come with three biases.
+Status AttentionMixer::load_fused_bias(const TensorLoader& tensors) {
+  std::vector<float> all;
+  bool any = false;
+  const std::pair<const char*, int64_t> parts[] = {
+      {"attn_q.bias", q_width()}, {"attn_k.bias", k_width()}, {"attn_v.bias", v_width()}};
+  for (const auto& [name, n] : parts) {
+    LCRUN_ASSIGN(auto bias, tensors.optional_vector(name, n));
+    any = any || !bias.empty();
+    bias.resize(static_cast<size_t>(n), 0.0F);
+    all.insert(all.end(), bias.begin(), bias.end());
+  }
+  if (any) input_biases_.front() = std::move(all);
+  return {};
+}
+
+Status AttentionMixer::load_norms(const MixerBuild& build, const TensorLoader& tensors) {
+  const bool required = build.config.needs_qk_norms;
+  // Where each head has its own weights only the whole row will do.
+  const int64_t q_head = head_norms_ ? q_width() : k_dim_;
+  const int64_t k_head = head_norms_ ? k_width() : k_dim_;
+  LCRUN_ASSIGN(q_norm_, load_head_norm(tensors, "attn_q_norm.weight", q_head, q_width(), required));
+  LCRUN_ASSIGN(k_norm_, load_head_norm(tensors, "attn_k_norm.weight", k_head, k_width(), required));
+  if (build.config.needs_sinks) {
+    LCRUN_ASSIGN(sinks_, tensors.vector("attn_sinks.weight", n_heads_));
+  } else {
+    LCRUN_ASSIGN(sinks_, tensors.optional_vector("attn_sinks.weight", n_heads_));
   }
   return {};
 }
@@ -136,37 +177,64 @@ Result<std::unique_ptr<TokenMixer>> AttentionMixer::create(const MixerBuild& bui
   mixer->soft_cap_ = config.attn_soft_cap;
   mixer->eps_ = config.norm_eps;
   mixer->norm_kind_ = config.norm;
+  mixer->q_gate_ = config.q_gate;
+  mixer->head_norms_ = config.head_norms;
+  if (mixer->q_gate_ && layer.k_dim != layer.v_dim) {
+    return build.file.meta().fail(arch_key(config, "attention.value_length"), format("{}", layer.v_dim),
+                                  format("{}, as a gate is as wide as its query", layer.k_dim));
+  }
   LCRUN_TRY(mixer->load_inputs(tensors));
-  LCRUN_ASSIGN(mixer->q_norm_, load_head_norm(tensors, "attn_q_norm.weight", layer.k_dim, mixer->q_width()));
-  LCRUN_ASSIGN(mixer->k_norm_, load_head_norm(tensors, "attn_k_norm.weight", layer.k_dim, mixer->k_width()));
-  LCRUN_ASSIGN(mixer->sinks_, tensors.optional_vector("attn_sinks.weight", layer.n_heads));
+  LCRUN_TRY(mixer->load_norms(build, tensors));
   LCRUN_ASSIGN(mixer->output_, tensors.matrix("attn_output.weight", config.d_model, mixer->out_width()));
   LCRUN_ASSIGN(mixer->output_bias_, tensors.optional_vector("attn_output.bias", config.d_model));
   return std::unique_ptr<TokenMixer>(std::move(mixer));
 }
 
-void AttentionMixer::project(const StepContext& step, MatView x, MatView qkv) const {
+// gated [rows, 2 * q_width] takes the place of q where queries come with gates.
+void AttentionMixer::project(const StepContext& step, MatView x, MatView qkv, MatView gated) const {
   kernels::MatmulJob jobs[3];
   int64_t column = 0;
   for (size_t i = 0; i < inputs_.size(); ++i) {
-    jobs[i] = {&inputs_[i], MatView{qkv.data + column, qkv.rows, inputs_[i].rows(), qkv.stride},
-               input_biases_[i].empty() ? nullptr : input_biases_[i].data()};
-    column += inputs_[i].rows();
+    const bool is_gated = q_gate_ && i == 0;
+    const MatView y{qkv.data + column, qkv.rows, inputs_[i].rows(), qkv.stride};
+    jobs[i] = {&inputs_[i], is_gated ? gated : y, input_biases_[i].empty() ? nullptr : input_biases_[i].data()};
+    column += is_gated ? q_width() : inputs_[i].rows();
   }
   step.activations->set(x, step.n_threads);
   kernels::matmul({jobs, inputs_.size()}, *step.activations, step.n_threads);
 }
 
+// Queries out of [query, gate] pairs.
+void AttentionMixer::split_gates(const StepContext& step, MatView gated, MatView qkv) const {
+  for_rows(step.n_threads, qkv.rows, [&](int64_t row) {
+    for (int64_t head = 0; head < n_heads_; ++head) {
+      const float* q = gated.row(row) + head * 2 * k_dim_;
+      std::copy(q, q + k_dim_, qkv.row(row) + head * k_dim_);
+    }
+  });
+}
+
+void AttentionMixer::apply_gates(const StepContext& step, MatView gated, MatView o) const {
+  for_rows(step.n_threads, o.rows, [&](int64_t row) {
+    for (int64_t head = 0; head < n_heads_; ++head) {
+      const float* gate = gated.row(row) + head * 2 * k_dim_ + k_dim_;
+      float* out = o.row(row) + head * v_dim_;
+      for (int64_t i = 0; i < v_dim_; ++i) out[i] /= 1.0F + std::exp(-gate[i]);
+    }
+  });
+}
+
 void AttentionMixer::norm_heads(const std::vector<float>& weight, float* row, int64_t n_heads) const {
   if (weight.empty()) return;
-  const auto width = static_cast<int64_t>(weight.size());
+  const int64_t width = head_norms_ ? k_dim_ : static_cast<int64_t>(weight.size());
   const int64_t groups = n_heads * k_dim_ / width;  // 1 when the norm spans the row
   for (int64_t g = 0; g < groups; ++g) {
     float* part = row + g * width;
+    const float* w = weight.data() + (head_norms_ ? g * width : 0);
     if (norm_kind_ == NormKind::kRms) {
-      kernels::rms_norm(part, weight.data(), width, eps_, part);
+      kernels::rms_norm(part, w, width, eps_, part);
     } else {
-      kernels::layer_norm(part, weight.data(), nullptr, width, eps_, part);
+      kernels::layer_norm(part, w, nullptr, width, eps_, part);
     }
   }
 }
@@ -193,7 +261,10 @@ Status AttentionMixer::forward(storage::LayerState& state, const StepContext& st
   LCRUN_TRY(kv.reserve_rows(rows));
 
   const MatView qkv{scratch.take<float>(rows * qkv_width()).data(), rows, qkv_width(), qkv_width()};
-  project(step, x, qkv);
+  MatView gated;
+  if (q_gate_) gated = {scratch.take<float>(rows * 2 * q_width()).data(), rows, 2 * q_width(), 2 * q_width()};
+  project(step, x, qkv, gated);
+  if (q_gate_) split_gates(step, gated, qkv);
   norm_and_rotate(step, qkv);
   for_rows(step.n_threads, rows, [&](int64_t row) {
     const int64_t at = step.pos0 + row;
@@ -202,6 +273,7 @@ Status AttentionMixer::forward(storage::LayerState& state, const StepContext& st
   });
   const MatView o{scratch.take<float>(rows * out_width()).data(), rows, out_width(), out_width()};
   attention::attend(p, kv, step.pos0, MatView{qkv.data, rows, q_width(), qkv.stride}, o, scratch, step.n_threads);
+  if (q_gate_) apply_gates(step, gated, o);
   step.activations->set(o, step.n_threads);
   const kernels::MatmulJob job{&output_, out, output_bias_.empty() ? nullptr : output_bias_.data()};
   kernels::matmul({&job, 1}, *step.activations, step.n_threads);

@@ -29,13 +29,17 @@ Result<Layer> load_layer(const MixerBuild& build) {
   const TensorLoader tensors(build.file, format("blk.{}.", build.layer), build.n_threads);
   const int64_t n = config.d_model;
   Layer layer;
-  // Models normed after their blocks only (OLMo 2) have no attn_norm: one of the two must be there.
-  const bool post_only = tensors.has("post_attention_norm.weight") && !tensors.has("attn_norm.weight");
-  LCRUN_ASSIGN(layer.attn_norm, load_norm(tensors, "attn_norm", n, !post_only));
-  LCRUN_ASSIGN(layer.post_attn_norm, load_norm(tensors, "post_attention_norm", n, false));
-  LCRUN_ASSIGN(layer.post_ffn_norm, load_norm(tensors, "post_ffw_norm", n, false));
-  const bool needs_ffn_norm = layer_config.has_ffn && !config.parallel_ffn && !layer.post_ffn_norm.present();
-  LCRUN_ASSIGN(layer.ffn_norm, load_norm(tensors, "ffn_norm", n, needs_ffn_norm));
+  if (config.norm_placement != NormPlacement::kAfter) {
+    LCRUN_ASSIGN(layer.attn_norm, load_norm(tensors, "attn_norm", n, true));
+    const bool has_ffn_norm = layer_config.has_ffn && !config.parallel_ffn;
+    if (has_ffn_norm) {
+      LCRUN_ASSIGN(layer.ffn_norm, load_norm(tensors, config.ffn_norm, n, true));
+    }
+  }
+  if (config.norm_placement != NormPlacement::kBefore) {
+    LCRUN_ASSIGN(layer.post_attn_norm, load_norm(tensors, "post_attention_norm", n, true));
+    LCRUN_ASSIGN(layer.post_ffn_norm, load_norm(tensors, "post_ffw_norm", n, true));
+  }
   const MixerSpec* spec = find_mixer(layer_config.mixer);
   if (spec == nullptr) {
     return make_error(Code::kUnsupported, "{}: layer {}: no mixer \"{}\"", build.file.path(), build.layer,

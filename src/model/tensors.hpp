@@ -19,6 +19,7 @@ class TensorLoader {
       : file_(file), prefix_(std::move(prefix)), n_threads_(n_threads) {}
 
   const ggufish::ModelFile& file() const { return file_; }
+  int n_threads() const { return n_threads_; }
   std::string name(std::string_view suffix) const { return prefix_ + std::string(suffix); }
   bool has(std::string_view suffix) const { return file_.find_tensor(name(suffix)) != nullptr; }
 

@@ -19,6 +19,7 @@ constexpr double kMaxSeed = 9007199254740992.0;  // 2^53: exact in JSON numbers
 constexpr uint32_t kSamplers = kRun;
 constexpr uint32_t kEngine = kRun | kScore | kPpl | kBench;
 
+// clang-format off: one option is two to four lines here, ten otherwise.
 const OptionRow kRows[] = {
     {.name = "model",
      .spellings = "-m --model",
@@ -581,6 +582,7 @@ const OptionRow kRows[] = {
      .choices = "auto|on|off",
      .bare_value = "on"},
 };
+// clang-format on
 
 const CommandInfo kCommands[] = {
     {"run", kRun, "-m MODEL [-c N] [-p TEXT | -f FILE] [-n N]", "generate text, or chat on a terminal (the default)"},

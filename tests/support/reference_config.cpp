@@ -15,8 +15,7 @@ struct Traits {
   bool layer_norm = false;
   bool gelu = false;
   bool scaled_embedding = false;  // embeddings times sqrt(d_model)
-  int period = 0;                 // window layers: all but the last of each period
-  bool window_required = false;
+  int period = -1;                // window layers: all but the last of each period; 0: all; -1: no windows
   bool normalize = false;         // chosen expert weights sum to one
   bool ffn_norm_is_post_attention = false;
 };
@@ -31,7 +30,7 @@ constexpr std::array kTraits = {
     Traits{.name = "gemma", .neox = true, .gelu = true, .scaled_embedding = true},
     Traits{.name = "gemma2", .neox = true, .gelu = true, .scaled_embedding = true, .period = 2},
     Traits{.name = "gemma3", .neox = true, .gelu = true, .scaled_embedding = true, .period = 6},
-    Traits{.name = "phi3", .neox = true, .period = 1},
+    Traits{.name = "phi3", .neox = true, .period = 0},
     Traits{.name = "granite", .normalize = true},
     Traits{.name = "granitemoe", .normalize = true},
     Traits{.name = "olmo2", .neox = true, .period = 4},
@@ -45,6 +44,7 @@ constexpr std::array kTraits = {
     Traits{.name = "mamba2"},
     Traits{.name = "qwen3next", .neox = true, .normalize = true, .ffn_norm_is_post_attention = true},
     Traits{.name = "qwen35", .neox = true, .ffn_norm_is_post_attention = true},
+    Traits{.name = "qwen35moe", .neox = true, .normalize = true, .ffn_norm_is_post_attention = true},
     Traits{.name = "minicpm"},
 };
 
@@ -136,7 +136,7 @@ bool is_local(const Reader& in, const Traits& traits, int64_t i) {
   const std::string suffix = "attention.sliding_window_pattern";
   if (in.is_array(suffix)) return in.per_layer(suffix, 0, 0)[static_cast<size_t>(i)] != 0;
   const int64_t period = in.integer(suffix, traits.period);
-  return period <= 1 || i % period < period - 1;
+  return period == 0 || i % period < period - 1;
 }
 
 void read_layers(const Reader& in, const Traits& traits, RefConfig& c) {
@@ -150,7 +150,7 @@ void read_layers(const Reader& in, const Traits& traits, RefConfig& c) {
     layer.n_heads = heads[static_cast<size_t>(i)];
     layer.n_kv_heads = kv_heads[static_cast<size_t>(i)];
     layer.rope_base = base;
-    const bool local = traits.period > 0 && window > 0 && is_local(in, traits, i);
+    const bool local = traits.period >= 0 && window > 0 && is_local(in, traits, i);
     if (local) layer.window = window;
     if (local && c.arch == "gemma3") {
       layer.rope_base = in.number("rope.freq_base_swa", 10000.0);
@@ -161,7 +161,7 @@ void read_layers(const Reader& in, const Traits& traits, RefConfig& c) {
     if (c.arch == "smollm3") layer.rope = (i + 1) % 4 != 0;
     if (granite_nope) layer.rope = false;
     if (c.arch == "mamba2") layer.attends = false;
-    if (c.arch == "qwen3next" || c.arch == "qwen35") {
+    if (c.arch == "qwen3next" || c.arch.starts_with("qwen35")) {
       layer.attends = (i + 1) % in.integer("full_attention_interval", 4) == 0;
     }
     c.layers.push_back(layer);
@@ -179,16 +179,16 @@ RefConfig read_reference_config(const ggufish::ModelFile& file) {
   const Reader in(file, c.arch);
   c.n_layers = in.integer("block_count", 0);
   c.d_model = in.integer("embedding_length", 0);
+  c.neox = traits.neox;
   c.layer_norm = traits.layer_norm;
   c.eps = in.number(c.layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", 1e-5);
   c.gelu = traits.gelu;
   if (traits.scaled_embedding) c.embed_scale = std::sqrt(static_cast<double>(c.d_model));
   if (traits.ffn_norm_is_post_attention) c.ffn_norm = "post_attention_norm";
-  c.parallel = c.arch == "cohere2" ||
-               (c.arch == "stablelm" && file.find_tensor("blk.0.ffn_norm.weight") == nullptr);
+  c.parallel = c.arch == "cohere2" || (c.arch == "stablelm" && file.find_tensor("blk.0.ffn_norm.weight") == nullptr);
   c.qk_norm_full = c.arch == "olmo2" || c.arch == "olmoe";
-  c.q_gate = c.arch == "qwen3next" || c.arch == "qwen35";
-  c.tile_keys = c.arch == "qwen35";
+  c.q_gate = c.arch == "qwen3next" || c.arch.starts_with("qwen35");
+  c.tile_keys = c.arch.starts_with("qwen35");
   c.tied = file.find_tensor("output.weight") == nullptr;
   const int64_t heads = in.is_array("attention.head_count") ? 1 : in.integer("attention.head_count", 1);
   c.k_dim = in.integer("attention.key_length", c.d_model / heads);

@@ -74,7 +74,8 @@ class Builder {
   void rope_keys() {
     switch (o_.rope) {
       case TinyRope::kPlain:
-      case TinyRope::kFactors: return;
+      case TinyRope::kFactors:
+        return;
       case TinyRope::kLinear:
         key("rope.scaling.type", std::string("linear"));
         key("rope.scaling.factor", 4.0F);
@@ -95,7 +96,7 @@ class Builder {
     if (a_.mixer == TinyMixer::kDelta) {
       ssm_keys(kDeltaHeadDim * kDeltaValueHeads, kDeltaHeadDim, kDeltaKeyHeads, kDeltaValueHeads);
     }
-    if (std::string_view(a_.name) == "qwen35") {
+    if (std::string_view(a_.name).starts_with("qwen35")) {
       key("rope.dimension_sections", std::vector<int32_t>{2, 1, 1, 0});
     }
     if (std::string_view(a_.name) == "phi3") key("rope.scaling.original_context_length", uint32_t{4096});
@@ -111,7 +112,9 @@ class Builder {
 
   void add(TinyTensor tensor) { recipe_.tensors.push_back(std::move(tensor)); }
   void matrix(const std::string& name, int64_t cols, int64_t rows, double gain = 1.0) {
-    add({.name = name, .ne = {cols, rows}, .dtype = o_.matrix_type,
+    add({.name = name,
+         .ne = {cols, rows},
+         .dtype = o_.matrix_type,
          .spread = gain / std::sqrt(static_cast<double>(cols))});
   }
   // Never quantised: routers, convolutions.
@@ -126,7 +129,9 @@ class Builder {
   void global_tensors() {
     const bool tied = !a_.own_output || (o_.tied_output && a_.output_optional);
     const double width = std::sqrt(static_cast<double>(o_.d_model));
-    add({.name = "token_embd.weight", .ne = {o_.d_model, kTinyVocab}, .dtype = o_.matrix_type,
+    add({.name = "token_embd.weight",
+         .ne = {o_.d_model, kTinyVocab},
+         .dtype = o_.matrix_type,
          .spread = tied ? 1.0 / width : 1.0});
     norm("output_norm", o_.d_model);
     if (!tied) matrix("output.weight", o_.d_model, kTinyVocab);
@@ -186,10 +191,17 @@ class Builder {
     std::vector<int64_t> q;
     std::vector<int64_t> k;
     switch (a_.qk_norm) {
-      case TinyQkNorm::kNone: return;
-      case TinyQkNorm::kHead: q = k = {o_.head_dim}; break;
-      case TinyQkNorm::kFull: q = {o_.n_heads * o_.head_dim}, k = {o_.n_kv_heads * o_.head_dim}; break;
-      case TinyQkNorm::kEach: q = {o_.head_dim, o_.n_heads}, k = {o_.head_dim, o_.n_kv_heads}; break;
+      case TinyQkNorm::kNone:
+        return;
+      case TinyQkNorm::kHead:
+        q = k = {o_.head_dim};
+        break;
+      case TinyQkNorm::kFull:
+        q = {o_.n_heads * o_.head_dim}, k = {o_.n_kv_heads * o_.head_dim};
+        break;
+      case TinyQkNorm::kEach:
+        q = {o_.head_dim, o_.n_heads}, k = {o_.head_dim, o_.n_kv_heads};
+        break;
     }
     f32(p + "attn_q_norm.weight", q, 1.0, 0.2);
     f32(p + "attn_k_norm.weight", k, 1.0, 0.2);
@@ -208,7 +220,9 @@ class Builder {
   }
 
   void experts(const std::string& name, int64_t cols, int64_t rows, double gain = 1.0) {
-    add({.name = name + ".weight", .ne = {cols, rows, o_.n_experts}, .dtype = o_.expert_type,
+    add({.name = name + ".weight",
+         .ne = {cols, rows, o_.n_experts},
+         .dtype = o_.expert_type,
          .spread = gain / std::sqrt(static_cast<double>(cols))});
     if (a_.expert_bias) f32(name + ".bias", {rows, o_.n_experts}, 0.0, 0.3);
   }
@@ -273,7 +287,9 @@ class Builder {
 TinyRecipe tiny_recipe(const TinyOptions& options) {
   const TinyArch* arch = find_tiny_arch(options.arch);
   if (arch == nullptr) throw std::runtime_error("no tiny recipe for " + options.arch);
-  return Builder(options, *arch).build();
+  TinyOptions adjusted = options;
+  if (arch->qk_norm == TinyQkNorm::kFull && arch->moe) adjusted.n_kv_heads = options.n_heads;  // OLMoE has no GQA
+  return Builder(adjusted, *arch).build();
 }
 
 std::vector<std::string> tiny_archs() {

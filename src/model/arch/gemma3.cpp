@@ -2,8 +2,8 @@
 // norms before and after each block, and norms on queries and keys.
 #include <cmath>
 
-#include "src/base/format.hpp"
 #include "src/model/arch.hpp"
+#include "src/model/arch_keys.hpp"
 
 namespace lcrun::model {
 namespace {
@@ -11,7 +11,8 @@ namespace {
 constexpr int64_t kPeriod = 6;  // every sixth layer is global
 
 Status configure(const ggufish::ModelFile& file, ModelConfig& config) {
-  const auto& meta = file.meta();
+  config.needs_qk_norms = true;
+  config.norm_placement = NormPlacement::kBoth;
   config.activation = kernels::Activation::kGeluTanh;
   config.embed_scale = std::sqrt(static_cast<float>(config.d_model));
   config.ropes[0].neox = true;
@@ -19,19 +20,12 @@ Status configure(const ggufish::ModelFile& file, ModelConfig& config) {
   RopeSpec local;
   local.n_rot = config.ropes[0].n_rot;
   local.neox = true;
-  LCRUN_ASSIGN(local.base, meta.float_or(arch_key(config, "rope.freq_base_swa"), 10000.0));
+  LCRUN_ASSIGN(local.base, positive_or(file, config, "rope.freq_base_swa", 10000.0));
   config.ropes.push_back(local);
 
-  LCRUN_ASSIGN(const double cap, meta.float_or(arch_key(config, "final_logit_softcapping"), 0.0));
-  config.logit_soft_cap = static_cast<float>(cap);
-  LCRUN_ASSIGN(const int64_t window, meta.int_or(arch_key(config, "attention.sliding_window"), 0));
-  if (window < 0) return meta.fail(arch_key(config, "attention.sliding_window"), format("{}", window), "0 or more");
-  for (int64_t i = 0; i < config.n_layers; ++i) {
-    LayerConfig& layer = config.layers[static_cast<size_t>(i)];
-    const bool global = window == 0 || i % kPeriod == kPeriod - 1;
-    layer.window = global ? 0 : window;
-    layer.rope = global ? 0 : 1;
-  }
+  LCRUN_ASSIGN(config.logit_soft_cap, scale_or(file, config, "final_logit_softcapping", 0.0));
+  LCRUN_TRY(read_windows(file, config, kPeriod, 0));
+  for (LayerConfig& layer : config.layers) layer.rope = layer.window > 0 ? 1 : 0;
   // The 27B model scales by the width per head instead of the head size.
   if (config.n_layers == 62) {
     config.attn_scale =
