@@ -151,16 +151,23 @@ inline void accumulate_strip(const float* p, const Values& values, int64_t lo, i
   }
 }
 
-template <class Values, int kRows>
-void accumulate_pass(const float* p, const Values& values, int64_t lo, int64_t hi, float* o, int64_t o_stride) {
-  constexpr int64_t kWidth = vectors_for(kRows, 8);
-  int64_t column = 0;
+// Columns [column, o_stride) in strips of kWidth vectors, what is left in narrower ones.
+template <class Values, int kRows, int64_t kWidth>
+inline void accumulate_columns(const float* p, const Values& values, int64_t lo, int64_t hi, int64_t column, float* o,
+                               int64_t o_stride) {
   for (; column + kWidth * kLanes <= o_stride; column += kWidth * kLanes) {
     accumulate_strip<Values, kRows, kWidth>(p, values, lo, hi, column, o, o_stride);
   }
-  for (; column < o_stride; column += kLanes) {
-    accumulate_strip<Values, kRows, 1>(p, values, lo, hi, column, o, o_stride);
+  if constexpr (kWidth > 1) {
+    if (column < o_stride) {
+      accumulate_columns<Values, kRows, kWidth / 2>(p, values, lo, hi, column, o, o_stride);
+    }
   }
+}
+
+template <class Values, int kRows>
+void accumulate_pass(const float* p, const Values& values, int64_t lo, int64_t hi, float* o, int64_t o_stride) {
+  accumulate_columns<Values, kRows, vectors_for(kRows, 8)>(p, values, lo, hi, 0, o, o_stride);
 }
 
 template <class Values>

@@ -50,31 +50,47 @@ void halves_of(const float* x, int64_t dim, uint16_t* out) {
   }
 }
 
-// Nearest integer within [low, high], also for NaN.
-inline int32_t to_code(float x, float low, float high) {
-  const float magic = 12582912.0F;
-  const float bounded = x > high ? high : (x > low ? x : low);
-  return static_cast<int32_t>((bounded + magic) - magic);
+// codes = nearest integers of x * factor + offset within [low, high]. The steps are single roundings on every
+// instruction set, so that all of them write the same bytes.
+template <class Code>
+inline void round_group(const float* x, float factor, float offset, float low, float high, Code* codes) {
+  float rounded[kGroup];
+  for (int64_t i = 0; i < kGroup; i += kLanes) {
+    const F32 scaled = load(x + i) * splat(factor) + splat(offset);
+    store(rounded + i, round_near(vmin(vmax(scaled, splat(low)), splat(high))));
+  }
+  for (int64_t i = 0; i < kGroup; ++i) codes[i] = static_cast<Code>(static_cast<int32_t>(rounded[i]));
 }
+
+// Least and largest of 32 values.
+inline void range_of(const float* x, float& least, float& largest) {
+  F32 top = load(x);
+  F32 bottom = splat(0.0F) - top;
+  for (int64_t i = kLanes; i < kGroup; i += kLanes) {
+    top = vmax(top, load(x + i));
+    bottom = vmax(bottom, splat(0.0F) - load(x + i));
+  }
+  least = -reduce_max(bottom);
+  largest = reduce_max(top);
+}
+
+inline float bounded_scale(float x) { return x > kHalfMax ? kHalfMax : (x < -kHalfMax ? -kHalfMax : x); }
 
 // 32 values as a scale and codes: x ~ scale * code, code in [-127, 127].
 inline uint16_t codes_q8(const float* x, int8_t* codes) {
-  float top = 0.0F;
-  for (int64_t i = 0; i < kGroup; ++i) top = std::fabs(x[i]) > top ? std::fabs(x[i]) : top;
-  const float scale = top / 127.0F < kHalfMax ? top / 127.0F : kHalfMax;
-  const float inverse = scale > 0.0F ? 1.0F / scale : 0.0F;
-  for (int64_t i = 0; i < kGroup; ++i) codes[i] = static_cast<int8_t>(to_code(x[i] * inverse, -127.0F, 127.0F));
+  float least, largest;
+  range_of(x, least, largest);
+  const float scale = bounded_scale((largest > -least ? largest : -least) / 127.0F);
+  round_group(x, scale > 0.0F ? 1.0F / scale : 0.0F, 0.0F, -127.0F, 127.0F, codes);
   return half_of(scale);
 }
 
-// 32 values as a scale and codes: x ~ scale * (code - 8), code in [0, 15]; the largest value gets code 0.
+// 32 values as a scale and codes: x ~ scale * (code - 8), code in [0, 15]; the value of largest size gets code 0.
 inline uint16_t codes_q4(const float* x, uint8_t* codes) {
-  float extreme = 0.0F;
-  for (int64_t i = 0; i < kGroup; ++i) extreme = std::fabs(x[i]) > std::fabs(extreme) ? x[i] : extreme;
-  float scale = extreme / -8.0F;
-  scale = scale > kHalfMax ? kHalfMax : (scale < -kHalfMax ? -kHalfMax : scale);
-  const float inverse = scale != 0.0F ? 1.0F / scale : 0.0F;
-  for (int64_t i = 0; i < kGroup; ++i) codes[i] = static_cast<uint8_t>(to_code(x[i] * inverse + 8.0F, 0.0F, 15.0F));
+  float least, largest;
+  range_of(x, least, largest);
+  const float scale = bounded_scale((largest >= -least ? largest : least) / -8.0F);
+  round_group(x, scale != 0.0F ? 1.0F / scale : 0.0F, 8.0F, 0.0F, 15.0F, codes);
   return half_of(scale);
 }
 
@@ -201,9 +217,9 @@ struct KeysQ4 {
   }
   void get(int64_t d, int64_t key, F32* out) const {
     const F32 scale = load(scales.values + d / kGroup * kKvBlock + key);
-    load_nibbles(p + d / 2 * kKvBlock + key, out[0], out[1]);
-    out[0] = (out[0] - splat(8.0F)) * scale;
-    out[1] = (out[1] - splat(8.0F)) * scale;
+    load_q4_pairs(p + d / 2 * kKvBlock + key, out[0], out[1]);
+    out[0] = out[0] * scale;
+    out[1] = out[1] * scale;
   }
 };
 
@@ -249,7 +265,7 @@ struct ValuesQ4 {
     const float scale = scales.values[key * (dim / kGroup) + column / kGroup];
     const uint8_t* bytes = p + key * (dim / 2) + column / kGroup * (kGroup / 2) + column % (kGroup / 2);
     const int shift = column % kGroup < kGroup / 2 ? 0 : 4;
-    return (load_nibble(bytes, shift) - splat(8.0F)) * splat(scale);
+    return load_q4(bytes, shift) * splat(scale);
   }
 };
 

@@ -48,7 +48,12 @@ constexpr int64_t kLanes = static_cast<int64_t>(sizeof(F32) / sizeof(float));
 inline F32 load(const float* p) { return F32::load_unaligned(p); }
 inline void store(float* p, F32 x) { x.store_unaligned(p); }
 inline F32 splat(float x) { return F32(x); }
+#if defined(LCRUN_SIMD_AVX512)
+// xsimd 8.1 multiplies and adds here: half the speed, two roundings.
+inline F32 fma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }
+#else
 inline F32 fma(F32 a, F32 b, F32 c) { return xsimd::fma(a, b, c); }
+#endif
 inline F32 vmax(F32 a, F32 b) { return xsimd::max(a, b); }
 inline F32 vmin(F32 a, F32 b) { return xsimd::min(a, b); }
 inline F32 vabs(F32 x) { return xsimd::abs(x); }
@@ -66,7 +71,7 @@ inline F32 where_less(F32 x, F32 y, F32 a, F32 b) { return x < y ? a : b; }
 #endif
 
 // --- what xsimd 8.1 lacks ----------------------------------------------------------------------------------------
-// reduce_*: fixed order.  pow2: 2^n for integral n in [-126, 127].  load_i8, load_u8: kLanes bytes as floats.
+// reduce_*: fixed order.  pow2: 2^n for integral n in [-126, 127].  load_i8: kLanes bytes as floats.
 // load_f16, load_bf16: kLanes halves as floats.
 #if defined(LCRUN_SIMD_AVX512)
 inline float reduce_add(F32 x) { return _mm512_reduce_add_ps(x); }
@@ -74,7 +79,6 @@ inline float reduce_max(F32 x) { return _mm512_reduce_max_ps(x); }
 inline F32 pow2(F32 n) { return _mm512_scalef_ps(_mm512_set1_ps(1.0F), n); }
 inline __m128i load_bytes(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
 inline F32 load_i8(const int8_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load_bytes(p))); }
-inline F32 load_u8(const uint8_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load_bytes(p))); }
 inline __m256i load_words(const uint16_t* p) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(static_cast<const void*>(p)));
 }
@@ -82,16 +86,19 @@ inline F32 load_f16(const uint16_t* p) { return _mm512_cvtph_ps(load_words(p)); 
 inline F32 load_bf16(const uint16_t* p) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load_words(p)), 16));
 }
-// Low and high four bits of kLanes bytes, as floats.
-inline void load_nibbles(const uint8_t* p, F32& low, F32& high) {
-  const __m512i bytes = _mm512_cvtepu8_epi32(load_bytes(p));
-  low = _mm512_cvtepi32_ps(_mm512_and_si512(bytes, _mm512_set1_epi32(15)));
-  high = _mm512_cvtepi32_ps(_mm512_srli_epi32(bytes, 4));
+inline F32 q4_values(__m512i codes) {  // the table look-up reads the low four bits only
+  const __m512 values = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm512_permutexvar_ps(codes, values);
 }
-// (byte >> shift) & 15 of kLanes bytes, as floats.
-inline F32 load_nibble(const uint8_t* p, int shift) {
-  const __m512i bytes = _mm512_srl_epi32(_mm512_cvtepu8_epi32(load_bytes(p)), _mm_cvtsi32_si128(shift));
-  return _mm512_cvtepi32_ps(_mm512_and_si512(bytes, _mm512_set1_epi32(15)));
+// Low and high four bits of kLanes bytes, each less 8, as floats.
+inline void load_q4_pairs(const uint8_t* p, F32& low, F32& high) {
+  const __m512i bytes = _mm512_cvtepu8_epi32(load_bytes(p));
+  low = q4_values(bytes);
+  high = q4_values(_mm512_srli_epi32(bytes, 4));
+}
+// ((byte >> shift) & 15) - 8 of kLanes bytes, as floats.
+inline F32 load_q4(const uint8_t* p, int shift) {
+  return q4_values(_mm512_srl_epi32(_mm512_cvtepu8_epi32(load_bytes(p)), _mm_cvtsi32_si128(shift)));
 }
 inline void store_f16(uint16_t* p, F32 x) {
   const __m256i halves = _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
@@ -114,7 +121,6 @@ inline F32 pow2(F32 n) {
 }
 inline __m128i load_bytes(const void* p) { return _mm_loadl_epi64(static_cast<const __m128i*>(p)); }
 inline F32 load_i8(const int8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load_bytes(p))); }
-inline F32 load_u8(const uint8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(load_bytes(p))); }
 inline __m128i load_words(const uint16_t* p) {
   return _mm_loadu_si128(static_cast<const __m128i*>(static_cast<const void*>(p)));
 }
@@ -122,14 +128,17 @@ inline F32 load_f16(const uint16_t* p) { return _mm256_cvtph_ps(load_words(p)); 
 inline F32 load_bf16(const uint16_t* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_words(p)), 16));
 }
-inline void load_nibbles(const uint8_t* p, F32& low, F32& high) {
-  const __m256i bytes = _mm256_cvtepu8_epi32(load_bytes(p));
-  low = _mm256_cvtepi32_ps(_mm256_and_si256(bytes, _mm256_set1_epi32(15)));
-  high = _mm256_cvtepi32_ps(_mm256_srli_epi32(bytes, 4));
+inline F32 q4_values(__m256i codes) {
+  const __m256i nibbles = _mm256_and_si256(codes, _mm256_set1_epi32(15));
+  return _mm256_cvtepi32_ps(_mm256_sub_epi32(nibbles, _mm256_set1_epi32(8)));
 }
-inline F32 load_nibble(const uint8_t* p, int shift) {
-  const __m256i bytes = _mm256_srl_epi32(_mm256_cvtepu8_epi32(load_bytes(p)), _mm_cvtsi32_si128(shift));
-  return _mm256_cvtepi32_ps(_mm256_and_si256(bytes, _mm256_set1_epi32(15)));
+inline void load_q4_pairs(const uint8_t* p, F32& low, F32& high) {
+  const __m256i bytes = _mm256_cvtepu8_epi32(load_bytes(p));
+  low = q4_values(bytes);
+  high = q4_values(_mm256_srli_epi32(bytes, 4));
+}
+inline F32 load_q4(const uint8_t* p, int shift) {
+  return q4_values(_mm256_srl_epi32(_mm256_cvtepu8_epi32(load_bytes(p)), _mm_cvtsi32_si128(shift)));
 }
 inline void store_f16(uint16_t* p, F32 x) {
   const __m128i halves = _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
@@ -149,19 +158,19 @@ inline uint8x8_t load_bytes(const void* p) {
 inline F32 load_i8(const int8_t* p) {
   return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u8(load_bytes(p))))));
 }
-inline F32 load_u8(const uint8_t* p) {
-  return vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(load_bytes(p)))));
-}
 inline F32 load_f16(const uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 inline F32 load_bf16(const uint16_t* p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
-inline void load_nibbles(const uint8_t* p, F32& low, F32& high) {
-  const uint8x8_t bytes = load_bytes(p);
-  low = vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vand_u8(bytes, vdup_n_u8(15))))));
-  high = vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vshr_n_u8(bytes, 4)))));
+inline F32 q4_values(uint8x8_t codes) {
+  const int8x8_t values = vsub_s8(vreinterpret_s8_u8(vand_u8(codes, vdup_n_u8(15))), vdup_n_s8(8));
+  return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(values))));
 }
-inline F32 load_nibble(const uint8_t* p, int shift) {
-  const uint8x8_t bytes = vshl_u8(load_bytes(p), vdup_n_s8(static_cast<int8_t>(-shift)));
-  return vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vand_u8(bytes, vdup_n_u8(15))))));
+inline void load_q4_pairs(const uint8_t* p, F32& low, F32& high) {
+  const uint8x8_t bytes = load_bytes(p);
+  low = q4_values(bytes);
+  high = q4_values(vshr_n_u8(bytes, 4));
+}
+inline F32 load_q4(const uint8_t* p, int shift) {
+  return q4_values(vshl_u8(load_bytes(p), vdup_n_s8(static_cast<int8_t>(-shift))));
 }
 inline void store_f16(uint16_t* p, F32 x) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x))); }
 #else
@@ -174,7 +183,6 @@ inline float from_bits(uint32_t bits) {
 }
 inline F32 pow2(F32 n) { return from_bits(static_cast<uint32_t>(static_cast<int32_t>(n) + 127) << 23); }
 inline F32 load_i8(const int8_t* p) { return static_cast<float>(*p); }
-inline F32 load_u8(const uint8_t* p) { return static_cast<float>(*p); }
 inline F32 load_f16(const uint16_t* p) {
   const uint32_t h = *p;
   const uint32_t sign = (h & 0x8000U) << 16;
@@ -185,12 +193,12 @@ inline F32 load_f16(const uint16_t* p) {
   return from_bits(sign | ((rest << 13) + bias));
 }
 inline F32 load_bf16(const uint16_t* p) { return from_bits(static_cast<uint32_t>(*p) << 16); }
-inline void load_nibbles(const uint8_t* p, F32& low, F32& high) {
-  low = static_cast<float>(*p & 15U);
-  high = static_cast<float>(*p >> 4U);
+inline F32 load_q4(const uint8_t* p, int shift) {
+  return static_cast<float>(static_cast<int>((static_cast<uint32_t>(*p) >> shift) & 15U) - 8);
 }
-inline F32 load_nibble(const uint8_t* p, int shift) {
-  return static_cast<float>((static_cast<uint32_t>(*p) >> shift) & 15U);
+inline void load_q4_pairs(const uint8_t* p, F32& low, F32& high) {
+  low = load_q4(p, 0);
+  high = load_q4(p, 4);
 }
 // Round to nearest even, like the vector instructions.
 inline void store_f16(uint16_t* p, F32 x) {
