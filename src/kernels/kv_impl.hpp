@@ -223,26 +223,34 @@ struct KeysQ4 {
   }
 };
 
-// A V reader gives the kLanes elements from `column` on of one key's row; dim is a multiple of kLanes.
+// A V reader gives the kLanes elements from `column` on of one key's row. Quantised heads are multiples of 32 and
+// have no tails.
 struct ValuesF32 {
+  using Element = float;
+  static constexpr bool kHasTails = true;
   const float* p;
   int64_t dim;
   ValuesF32(const std::byte* part, int64_t n) : p(as<float>(part)), dim(n) {}
   F32 get(int64_t key, int64_t column) const { return load(p + key * dim + column); }
 };
 struct ValuesF16 {
+  using Element = uint16_t;
+  static constexpr bool kHasTails = true;
   const uint16_t* p;
   int64_t dim;
   ValuesF16(const std::byte* part, int64_t n) : p(as<uint16_t>(part)), dim(n) {}
   F32 get(int64_t key, int64_t column) const { return load_f16(p + key * dim + column); }
 };
 struct ValuesBF16 {
+  using Element = uint16_t;
+  static constexpr bool kHasTails = true;
   const uint16_t* p;
   int64_t dim;
   ValuesBF16(const std::byte* part, int64_t n) : p(as<uint16_t>(part)), dim(n) {}
   F32 get(int64_t key, int64_t column) const { return load_bf16(p + key * dim + column); }
 };
 struct ValuesQ8 {
+  static constexpr bool kHasTails = false;
   const int8_t* p;
   int64_t dim;
   Scales scales;
@@ -255,6 +263,7 @@ struct ValuesQ8 {
   }
 };
 struct ValuesQ4 {
+  static constexpr bool kHasTails = false;
   const uint8_t* p;
   int64_t dim;
   Scales scales;
@@ -283,9 +292,17 @@ void keys_to_f32(const std::byte* part, int64_t dim, float* tile) {
   }
 }
 
-// Rows of dim padded to kValuePad. Whole vectors come from the reader; the last part of a row (never quantised: such
-// heads are multiples of 32) goes through a padded copy.
-template <class Values, class Element>
+// The last elements of a row that fill no vector go through a padded copy.
+template <class Values>
+void value_tail(const std::byte* part, int64_t dim, int64_t key, int64_t from, float* row) {
+  typename Values::Element rest[kValuePad + kLanes] = {};
+  for (int64_t i = from; i < dim; ++i) rest[i - from] = as<typename Values::Element>(part)[key * dim + i];
+  const Values padded(static_cast<const std::byte*>(static_cast<const void*>(rest)), 0);
+  const int64_t stride = (dim + kValuePad - 1) / kValuePad * kValuePad;
+  for (int64_t column = from; column < stride; column += kLanes) store(row + column, padded.get(0, column - from));
+}
+
+template <class Values>
 void values_to_f32(const std::byte* part, int64_t dim, float* tile) {
   const Values values(part, dim);
   const int64_t stride = (dim + kValuePad - 1) / kValuePad * kValuePad;
@@ -293,11 +310,9 @@ void values_to_f32(const std::byte* part, int64_t dim, float* tile) {
   for (int64_t key = 0; key < kKvBlock; ++key) {
     float* row = tile + key * stride;
     for (int64_t column = 0; column < whole; column += kLanes) store(row + column, values.get(key, column));
-    if (whole == stride) continue;
-    Element rest[kValuePad + kLanes] = {};
-    for (int64_t i = whole; i < dim; ++i) rest[i - whole] = as<Element>(part)[key * dim + i];
-    const Values padded(static_cast<const std::byte*>(static_cast<const void*>(rest)), 0);
-    for (int64_t column = whole; column < stride; column += kLanes) store(row + column, padded.get(0, column - whole));
+    if constexpr (Values::kHasTails) {
+      if (whole < stride) value_tail<Values>(part, dim, key, whole, row);
+    }
   }
 }
 
