@@ -158,7 +158,7 @@ def run_one(test, wrapper, scale):
     start = time.monotonic()
     if "pytest" in test["cmd"]:
         counts = run_pytest(test, scale)
-    elif Path(test["cmd"][0]).name.startswith(("unit_", "golden_")):
+    elif Path(test["cmd"][0]).name.startswith(("unit_", "golden")):
         counts = run_catch(test, wrapper, scale)
     else:
         counts = run_plain(test, wrapper, scale)
