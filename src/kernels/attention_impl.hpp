@@ -16,14 +16,8 @@ namespace lcrun::kernels {
 namespace LCRUN_TARGET {
 namespace {
 
-// Accumulators that fit beside the operands: 32 registers (AVX-512, NEON) or 16.
-#if defined(LCRUN_SIMD_AVX512) || defined(LCRUN_SIMD_NEON)
-constexpr int64_t kAccumulators = 24;
-#elif defined(LCRUN_SIMD_X86)
-constexpr int64_t kAccumulators = 12;
-#else
-constexpr int64_t kAccumulators = 8;
-#endif
+// Accumulators that fit beside the operands.
+constexpr int64_t kAccumulators = kManyRegisters ? 24 : 12;
 constexpr int kMaxRows = 6;
 
 // Vectors per row for a pass of `rows` rows: a power of two, at most `most`.

@@ -12,36 +12,27 @@ namespace lcrun::kernels {
 namespace LCRUN_TARGET {
 namespace {
 
-// kWidth vectors of columns at a time: the first sweep decays S and gathers k S, the second adds k^T u and gathers
-// q S. A strip of S (dk * kWidth vectors) stays in the first-level cache between the two.
+// kWidth vectors of columns at a time. The first sweep only reads: k (exp(g) S) = exp(g) (k S). The second writes S
+// and gathers q S; it runs backwards, because a state of 128 x 128 is larger than a first-level cache and its last
+// rows are the ones still there.
 template <int64_t kWidth>
 inline void delta_strip(float* state, const float* q, const float* k, const float* v, float decay, float beta,
                         bool delta, int64_t dk, int64_t dv, float* o) {
-  F32 seen[kWidth];
-  for (int64_t j = 0; j < kWidth; ++j) seen[j] = splat(0.0F);
   const F32 d = splat(decay);
-  for (int64_t i = 0; i < dk; ++i) {
-    float* row = state + i * dv;
-    const F32 key = splat(k[i]);
-    for (int64_t j = 0; j < kWidth; ++j) {
-      const F32 s = load(row + j * kLanes) * d;
-      store(row + j * kLanes, s);
-      seen[j] = fma(key, s, seen[j]);
-    }
-  }
   F32 u[kWidth];
   F32 out[kWidth];
-  for (int64_t j = 0; j < kWidth; ++j) {
-    const F32 value = load(v + j * kLanes);
-    u[j] = splat(beta) * (delta ? value - seen[j] : value);
-    out[j] = splat(0.0F);
+  for (int64_t j = 0; j < kWidth; ++j) u[j] = out[j] = splat(0.0F);
+  for (int64_t i = 0; delta && i < dk; ++i) {
+    const F32 key = splat(k[i]);
+    for (int64_t j = 0; j < kWidth; ++j) u[j] = fma(key, load(state + i * dv + j * kLanes), u[j]);
   }
-  for (int64_t i = 0; i < dk; ++i) {
+  for (int64_t j = 0; j < kWidth; ++j) u[j] = splat(beta) * (load(v + j * kLanes) - d * u[j]);
+  for (int64_t i = dk - 1; i >= 0; --i) {
     float* row = state + i * dv;
     const F32 key = splat(k[i]);
     const F32 query = splat(q[i]);
     for (int64_t j = 0; j < kWidth; ++j) {
-      const F32 s = fma(key, u[j], load(row + j * kLanes));
+      const F32 s = fma(key, u[j], load(row + j * kLanes) * d);
       store(row + j * kLanes, s);
       out[j] = fma(query, s, out[j]);
     }
@@ -52,14 +43,11 @@ inline void delta_strip(float* state, const float* q, const float* k, const floa
 inline void delta_column(float* state, const float* q, const float* k, float v, float decay, float beta,
                          bool delta, int64_t dk, int64_t dv, float* o) {
   float seen = 0.0F;
-  for (int64_t i = 0; i < dk; ++i) {
-    state[i * dv] *= decay;
-    seen += k[i] * state[i * dv];
-  }
-  const float u = beta * (delta ? v - seen : v);
+  for (int64_t i = 0; delta && i < dk; ++i) seen += k[i] * state[i * dv];
+  const float u = beta * (v - decay * seen);
   float out = 0.0F;
-  for (int64_t i = 0; i < dk; ++i) {
-    state[i * dv] += k[i] * u;
+  for (int64_t i = dk - 1; i >= 0; --i) {
+    state[i * dv] = k[i] * u + state[i * dv] * decay;
     out += q[i] * state[i * dv];
   }
   *o = out;
@@ -67,10 +55,11 @@ inline void delta_column(float* state, const float* q, const float* k, float v, 
 
 void delta_step(float* state, const float* q, const float* k, const float* v, float g, float beta, bool delta,
                 int64_t dk, int64_t dv, float* o) {
+  constexpr int64_t kWide = kManyRegisters ? 8 : 4;
   const float decay = std::exp(g);
   int64_t c = 0;
-  for (; c + 4 * kLanes <= dv; c += 4 * kLanes) {
-    delta_strip<4>(state + c, q, k, v + c, decay, beta, delta, dk, dv, o + c);
+  for (; c + kWide * kLanes <= dv; c += kWide * kLanes) {
+    delta_strip<kWide>(state + c, q, k, v + c, decay, beta, delta, dk, dv, o + c);
   }
   for (; c + kLanes <= dv; c += kLanes) {
     delta_strip<1>(state + c, q, k, v + c, decay, beta, delta, dk, dv, o + c);
@@ -100,23 +89,39 @@ void ssm_step(float* state, const float* x, const float* b, const float* c, floa
   }
 }
 
-// One chunk of channels: the taps of a channel are `kernel` apart, so weights are gathered into rows of taps first.
+// A vector of channels from `c` on; the taps of a channel are neighbours, so those of kLanes channels are strided.
+inline void conv_channels(float* history, const float* x, const float* weight, const float* bias, int64_t c,
+                          int64_t channels, int64_t kernel, float* y) {
+  const float* taps = weight + c * kernel;
+  F32 acc = bias != nullptr ? load(bias + c) : splat(0.0F);
+  for (int64_t j = 0; j + 1 < kernel; ++j) {
+    const F32 window = load(history + j * channels + c);
+    acc = fma(load_strided(taps + j, kernel), window, acc);
+    if (j > 0) store(history + (j - 1) * channels + c, window);
+  }
+  const F32 newest = load(x + c);
+  if (kernel > 1) store(history + (kernel - 2) * channels + c, newest);
+  store(y + c, fma(load_strided(taps + kernel - 1, kernel), newest, acc));
+}
+
+inline void conv_channel(float* history, const float* x, const float* weight, const float* bias, int64_t c,
+                         int64_t channels, int64_t kernel, float* y) {
+  const float* taps = weight + c * kernel;
+  float acc = bias != nullptr ? bias[c] : 0.0F;
+  for (int64_t j = 0; j + 1 < kernel; ++j) {
+    const float window = history[j * channels + c];
+    acc += taps[j] * window;
+    if (j > 0) history[(j - 1) * channels + c] = window;
+  }
+  if (kernel > 1) history[(kernel - 2) * channels + c] = x[c];
+  y[c] = acc + taps[kernel - 1] * x[c];
+}
+
 void conv_step(float* history, const float* x, const float* weight, const float* bias, int64_t channels,
                int64_t kernel, float* y) {
-  for (int64_t start = 0; start < channels; start += kLanes) {
-    const int64_t count = channels - start < kLanes ? channels - start : kLanes;
-    F32 acc = bias != nullptr ? load_part(bias + start, count) : splat(0.0F);
-    const F32 newest = load_part(x + start, count);
-    float taps[kLanes];
-    for (int64_t j = 0; j < kernel; ++j) {
-      for (int64_t i = 0; i < kLanes; ++i) taps[i] = i < count ? weight[(start + i) * kernel + j] : 0.0F;
-      const bool is_last = j + 1 == kernel;
-      const F32 window = is_last ? newest : load_part(history + j * channels + start, count);
-      acc = fma(load(taps), window, acc);
-      if (j > 0) store_part(history + (j - 1) * channels + start, window, count);
-    }
-    store_part(y + start, acc, count);
-  }
+  int64_t c = 0;
+  for (; c + kLanes <= channels; c += kLanes) conv_channels(history, x, weight, bias, c, channels, kernel, y);
+  for (; c < channels; ++c) conv_channel(history, x, weight, bias, c, channels, kernel, y);
 }
 
 }  // namespace

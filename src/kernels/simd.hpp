@@ -42,6 +42,12 @@ using F32 = float;
 #endif
 
 constexpr int64_t kLanes = static_cast<int64_t>(sizeof(F32) / sizeof(float));
+// 32 vector registers, or 16.
+#if defined(LCRUN_SIMD_AVX512) || defined(LCRUN_SIMD_NEON)
+constexpr bool kManyRegisters = true;
+#else
+constexpr bool kManyRegisters = false;
+#endif
 
 // --- loads, stores, arithmetic: the same names for vectors and for one float -------------------------------------
 #if defined(LCRUN_SIMD_X86) || defined(LCRUN_SIMD_NEON)
@@ -86,6 +92,11 @@ inline F32 load_f16(const uint16_t* p) { return _mm512_cvtph_ps(load_words(p)); 
 inline F32 load_bf16(const uint16_t* p) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load_words(p)), 16));
 }
+// p[0], p[stride], p[2 stride], ...
+inline F32 load_strided(const float* p, int64_t stride) {
+  const __m512i steps = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  return _mm512_i32gather_ps(_mm512_mullo_epi32(steps, _mm512_set1_epi32(static_cast<int32_t>(stride))), p, 4);
+}
 inline F32 q4_values(__m512i codes) {  // the table look-up reads the low four bits only
   const __m512 values = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
   return _mm512_permutexvar_ps(codes, values);
@@ -128,6 +139,10 @@ inline F32 load_f16(const uint16_t* p) { return _mm256_cvtph_ps(load_words(p)); 
 inline F32 load_bf16(const uint16_t* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_words(p)), 16));
 }
+inline F32 load_strided(const float* p, int64_t stride) {
+  const __m256i steps = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_i32gather_ps(p, _mm256_mullo_epi32(steps, _mm256_set1_epi32(static_cast<int32_t>(stride))), 4);
+}
 inline F32 q4_values(__m256i codes) {
   const __m256i nibbles = _mm256_and_si256(codes, _mm256_set1_epi32(15));
   return _mm256_cvtepi32_ps(_mm256_sub_epi32(nibbles, _mm256_set1_epi32(8)));
@@ -160,6 +175,10 @@ inline F32 load_i8(const int8_t* p) {
 }
 inline F32 load_f16(const uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 inline F32 load_bf16(const uint16_t* p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
+inline F32 load_strided(const float* p, int64_t stride) {
+  const float lanes[] = {p[0], p[stride], p[2 * stride], p[3 * stride]};
+  return load(lanes);
+}
 inline F32 q4_values(uint8x8_t codes) {
   const int8x8_t values = vsub_s8(vreinterpret_s8_u8(vand_u8(codes, vdup_n_u8(15))), vdup_n_s8(8));
   return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(values))));
@@ -193,6 +212,7 @@ inline F32 load_f16(const uint16_t* p) {
   return from_bits(sign | ((rest << 13) + bias));
 }
 inline F32 load_bf16(const uint16_t* p) { return from_bits(static_cast<uint32_t>(*p) << 16); }
+inline F32 load_strided(const float* p, int64_t) { return *p; }
 inline F32 load_q4(const uint8_t* p, int shift) {
   return static_cast<float>(static_cast<int>((static_cast<uint32_t>(*p) >> shift) & 15U) - 8);
 }
