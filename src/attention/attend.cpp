@@ -25,17 +25,17 @@ using kernels::AttnTile;
 using kernels::kKvBlock;
 
 constexpr int64_t kSpanRows = 16 * kKvBlock;
-constexpr int64_t kTileRows = 64;     // query heads times queries of a prefill tile
-constexpr int64_t kFewQueries = 8;    // batches up to this split keys over threads instead of queries
-constexpr int64_t kWaveSpans = 16;    // spans in flight in that case
-constexpr int64_t kDirectRows = 8;    // up to this many rows read the cache without a float copy
+constexpr int64_t kTileRows = 64;         // query heads times queries of a prefill tile
+constexpr int64_t kFewQueries = 8;        // batches up to this split keys over threads instead of queries
+constexpr int64_t kWaveSpans = 16;        // spans in flight in that case
+constexpr int64_t kDirectRows = 8;        // up to this many rows read the cache without a float copy
 constexpr int64_t kSerialWork = 1 << 18;  // multiply-adds below which waking threads costs more than it saves
 
 int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 int64_t ceil_div(int64_t n, int64_t unit) { return (n + unit - 1) / unit; }
 
 struct Geometry {
-  int64_t group;        // query heads per KV head
+  int64_t group;  // query heads per KV head
   int64_t o_stride;
   int64_t tile_tokens;  // queries of a prefill tile
   uint64_t head_bytes;
@@ -57,10 +57,10 @@ struct Geometry {
 
 // One worker's memory for tiles of up to `rows` rows.
 struct TileScratch {
-  float* k = nullptr;  // [k_dim, 64]
-  float* v = nullptr;  // [64, o_stride]
-  float* q = nullptr;  // [rows, k_dim]
-  float* s = nullptr;  // [rows, 64]
+  float* k = nullptr;      // [k_dim, 64]
+  float* v = nullptr;      // [64, o_stride]
+  float* q = nullptr;      // [rows, k_dim]
+  float* s = nullptr;      // [rows, 64]
   float* span = nullptr;   // memory of AttnPartial [rows]
   float* total = nullptr;  // the same
   int32_t* lo = nullptr;   // [rows]
@@ -309,16 +309,16 @@ uint64_t attend_scratch_bytes(const AttnParams& params, int64_t n_queries, int n
   return Workspace::bytes_of<float>(needs.thread_floats * workers) + Workspace::bytes_of<float>(needs.few_floats);
 }
 
-void execute(const AttnParams& params, const storage::Region& kv, const Plan& plan, int64_t pos0, MatView q,
-             MatView o, Workspace& scratch, int n_threads) {
+void execute(const AttnParams& params, const storage::Region& kv, const Plan& plan, int64_t pos0, MatView q, MatView o,
+             Workspace& scratch, int n_threads) {
   LCRUN_CHECK(params.n_heads % params.layout.n_kv_heads == 0);
   LCRUN_CHECK(!plan.segments.empty() && plan.segments.front().first_row >= kv.first_row());
   if (q.rows == 0) return;
   Executor(params, kv, plan, pos0, q, o).run(scratch, n_threads);
 }
 
-void attend(const AttnParams& params, const storage::Region& kv, int64_t pos0, MatView q, MatView o,
-            Workspace& scratch, int n_threads) {
+void attend(const AttnParams& params, const storage::Region& kv, int64_t pos0, MatView q, MatView o, Workspace& scratch,
+            int n_threads) {
   const Segment all = dense_segment(params, pos0, q.rows);
   execute(params, kv, Plan{{&all, 1}}, pos0, q, o, scratch, n_threads);
 }

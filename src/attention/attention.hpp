@@ -46,9 +46,9 @@ struct Segment {
 struct AttnParams {
   KvLayout layout;
   int64_t n_heads = 0;
-  float scale = 1.0F;           // of q k^T
-  float soft_cap = 0.0F;        // 0 = none
-  int64_t window = 0;           // 0 = all; else query p sees keys (p - window, p]
+  float scale = 1.0F;            // of q k^T
+  float soft_cap = 0.0F;         // 0 = none
+  int64_t window = 0;            // 0 = all; else query p sees keys (p - window, p]
   const float* sinks = nullptr;  // [n_heads] extra logits without a value (gpt-oss), or null
 };
 
@@ -60,7 +60,7 @@ uint64_t attend_scratch_bytes(const AttnParams& params, int64_t n_queries, int n
 
 // Causal attention of queries at positions pos0.. over the region's rows (the batch's own rows are already
 // encoded and reserved or committed).  // q, o [n, n_heads * dim]
-void attend(const AttnParams& params, const storage::Region& kv, int64_t pos0, MatView q, MatView o,
-            Workspace& scratch, int n_threads);
+void attend(const AttnParams& params, const storage::Region& kv, int64_t pos0, MatView q, MatView o, Workspace& scratch,
+            int n_threads);
 
 }  // namespace lcrun::attention

@@ -26,7 +26,7 @@ struct CacheType {
   bool is_quantised;  // 32 elements share an f16 scale
 };
 constexpr CacheType kTypes[] = {
-    {DType::kF32, KvType::kF32, "f32", 32, false},  {DType::kF16, KvType::kF16, "f16", 16, false},
+    {DType::kF32, KvType::kF32, "f32", 32, false},    {DType::kF16, KvType::kF16, "f16", 16, false},
     {DType::kBF16, KvType::kBF16, "bf16", 16, false}, {DType::kQ8_0, KvType::kQ8_0, "q8_0", 8, true},
     {DType::kQ4_0, KvType::kQ4_0, "q4_0", 4, true},
 };
@@ -81,9 +81,12 @@ Place value_place(int64_t d, int64_t row, int64_t dim) {
 
 float element(DType dtype, const std::byte* part, int64_t dim, const Place& at) {
   switch (dtype) {
-    case DType::kF32: return read_at<float>(part, at.cell);
-    case DType::kF16: return quant::f16_to_f32(read_at<uint16_t>(part, at.cell));
-    case DType::kBF16: return quant::bf16_to_f32(read_at<uint16_t>(part, at.cell));
+    case DType::kF32:
+      return read_at<float>(part, at.cell);
+    case DType::kF16:
+      return quant::f16_to_f32(read_at<uint16_t>(part, at.cell));
+    case DType::kBF16:
+      return quant::bf16_to_f32(read_at<uint16_t>(part, at.cell));
     case DType::kQ8_0: {
       const float scale = quant::f16_to_f32(read_at<uint16_t>(part + dim * kKvBlock, at.scale));
       return static_cast<float>(read_at<int8_t>(part, at.cell)) * scale;
@@ -93,7 +96,8 @@ float element(DType dtype, const std::byte* part, int64_t dim, const Place& at) 
       const int packed = read_at<uint8_t>(part, at.byte);
       return static_cast<float>((at.is_high ? packed >> 4 : packed & 15) - 8) * scale;
     }
-    default: return 0.0F;
+    default:
+      return 0.0F;
   }
 }
 

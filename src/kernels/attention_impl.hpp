@@ -64,12 +64,18 @@ void scores(const AttnTile& t, const std::byte* k_part) {
   const float* q = t.q + row * t.k_dim;
   float* s = t.s + row * kKvBlock;
   switch (t.rows - row) {
-    case 5: return scores_pass<Keys, 5>(q, keys, t.k_dim, s);
-    case 4: return scores_pass<Keys, 4>(q, keys, t.k_dim, s);
-    case 3: return scores_pass<Keys, 3>(q, keys, t.k_dim, s);
-    case 2: return scores_pass<Keys, 2>(q, keys, t.k_dim, s);
-    case 1: return scores_pass<Keys, 1>(q, keys, t.k_dim, s);
-    default: return;
+    case 5:
+      return scores_pass<Keys, 5>(q, keys, t.k_dim, s);
+    case 4:
+      return scores_pass<Keys, 4>(q, keys, t.k_dim, s);
+    case 3:
+      return scores_pass<Keys, 3>(q, keys, t.k_dim, s);
+    case 2:
+      return scores_pass<Keys, 2>(q, keys, t.k_dim, s);
+    case 1:
+      return scores_pass<Keys, 1>(q, keys, t.k_dim, s);
+    default:
+      return;
   }
 }
 
@@ -174,12 +180,24 @@ void accumulate(const AttnTile& t, const std::byte* v_part) {
     const float* p = t.s + row * kKvBlock;
     float* o = t.o + row * t.o_stride;
     switch (count) {
-      case 6: accumulate_pass<Values, 6>(p, values, lo, hi, o, t.o_stride); break;
-      case 5: accumulate_pass<Values, 5>(p, values, lo, hi, o, t.o_stride); break;
-      case 4: accumulate_pass<Values, 4>(p, values, lo, hi, o, t.o_stride); break;
-      case 3: accumulate_pass<Values, 3>(p, values, lo, hi, o, t.o_stride); break;
-      case 2: accumulate_pass<Values, 2>(p, values, lo, hi, o, t.o_stride); break;
-      default: accumulate_pass<Values, 1>(p, values, lo, hi, o, t.o_stride); break;
+      case 6:
+        accumulate_pass<Values, 6>(p, values, lo, hi, o, t.o_stride);
+        break;
+      case 5:
+        accumulate_pass<Values, 5>(p, values, lo, hi, o, t.o_stride);
+        break;
+      case 4:
+        accumulate_pass<Values, 4>(p, values, lo, hi, o, t.o_stride);
+        break;
+      case 3:
+        accumulate_pass<Values, 3>(p, values, lo, hi, o, t.o_stride);
+        break;
+      case 2:
+        accumulate_pass<Values, 2>(p, values, lo, hi, o, t.o_stride);
+        break;
+      default:
+        accumulate_pass<Values, 1>(p, values, lo, hi, o, t.o_stride);
+        break;
     }
     row += count;
   }

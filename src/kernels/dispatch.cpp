@@ -11,9 +11,9 @@
 
 namespace lcrun::kernels {
 
-#define LCRUN_ISA(name)          \
-  namespace name {               \
-  extern const Kernels table;    \
+#define LCRUN_ISA(name)       \
+  namespace name {            \
+  extern const Kernels table; \
   }
 #include "isas.gen.h"
 #undef LCRUN_ISA

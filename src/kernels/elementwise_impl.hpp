@@ -27,9 +27,7 @@ inline float sum_row(int64_t n, F f, FPart f_part) {
 float dot(const float* a, const float* b, int64_t n) {
   return sum_row(
       n, [&](int64_t i, F32 acc) { return fma(load(a + i), load(b + i), acc); },
-      [&](int64_t i, int64_t rest, F32 acc) {
-        return fma(load_part(a + i, rest), load_part(b + i, rest), acc);
-      });
+      [&](int64_t i, int64_t rest, F32 acc) { return fma(load_part(a + i, rest), load_part(b + i, rest), acc); });
 }
 
 float sum(const float* x, int64_t n) {
@@ -91,11 +89,16 @@ inline F32 relu(F32 x) { return vmax(x, splat(0.0F)); }
 template <class Body>
 inline void with_activation(Activation act, Body body) {
   switch (act) {
-    case Activation::kSilu: return body([](F32 x) { return vsilu(x); });
-    case Activation::kGeluTanh: return body([](F32 x) { return gelu_tanh(x); });
-    case Activation::kGeluErf: return body([](F32 x) { return gelu_erf(x); });
-    case Activation::kRelu: return body([](F32 x) { return relu(x); });
-    case Activation::kReluSquared: return body([](F32 x) { return relu(x) * relu(x); });
+    case Activation::kSilu:
+      return body([](F32 x) { return vsilu(x); });
+    case Activation::kGeluTanh:
+      return body([](F32 x) { return gelu_tanh(x); });
+    case Activation::kGeluErf:
+      return body([](F32 x) { return gelu_erf(x); });
+    case Activation::kRelu:
+      return body([](F32 x) { return relu(x); });
+    case Activation::kReluSquared:
+      return body([](F32 x) { return relu(x) * relu(x); });
   }
 }
 

@@ -1,8 +1,8 @@
 // Compiled once per instruction set: see kernels.hpp.
 #include "src/kernels/attention_impl.hpp"
 #include "src/kernels/elementwise_impl.hpp"
-#include "src/kernels/scan_impl.hpp"
 #include "src/kernels/matmul_impl.hpp"
+#include "src/kernels/scan_impl.hpp"
 #include "src/kernels/slots.hpp"
 
 namespace lcrun::kernels {
@@ -10,8 +10,8 @@ namespace LCRUN_TARGET {
 namespace {
 
 constexpr MatmulSlots kMatmul = make_matmul_slots<MatmulBackend>();
-constexpr OpSlots kOps{rms_norm, layer_norm, glu,       activate,   rope,     add_scaled, scale,    soft_cap,
-                       softmax,  dot,        max_value, sum_exp,    delta_step, ssm_step,   conv_step};
+constexpr OpSlots kOps{rms_norm, layer_norm, glu,       activate, rope,       add_scaled, scale,    soft_cap,
+                       softmax,  dot,        max_value, sum_exp,  delta_step, ssm_step,   conv_step};
 constexpr AttentionSlots kAttention{
     {encode_k_f32, encode_k_f16, encode_k_bf16, encode_k_q8_0, encode_k_q4_0},
     {encode_v_f32, encode_v_f16, encode_v_bf16, encode_v_q8_0, encode_v_q4_0},
@@ -20,8 +20,7 @@ constexpr AttentionSlots kAttention{
      values_to_f32<ValuesQ4>},
     {scores<KeysF32>, scores<KeysF16>, scores<KeysBF16>, scores<KeysQ8>, scores<KeysQ4>},
     softmax_block,
-    {accumulate<ValuesF32>, accumulate<ValuesF16>, accumulate<ValuesBF16>, accumulate<ValuesQ8>,
-     accumulate<ValuesQ4>}};
+    {accumulate<ValuesF32>, accumulate<ValuesF16>, accumulate<ValuesBF16>, accumulate<ValuesQ8>, accumulate<ValuesQ4>}};
 
 }  // namespace
 

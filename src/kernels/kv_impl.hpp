@@ -19,7 +19,7 @@ namespace lcrun::kernels {
 namespace LCRUN_TARGET {
 namespace {
 
-constexpr int64_t kGroup = 32;             // elements that share a scale
+constexpr int64_t kGroup = 32;  // elements that share a scale
 constexpr float kHalfMax = 65504.0F;
 
 // --- encoding ----------------------------------------------------------------------------------------------------
@@ -94,9 +94,7 @@ inline uint16_t codes_q4(const float* x, uint8_t* codes) {
   return half_of(scale);
 }
 
-inline void put_half(std::byte* p, int64_t index, uint16_t half) {
-  std::memcpy(p + index * 2, &half, sizeof(half));
-}
+inline void put_half(std::byte* p, int64_t index, uint16_t half) { std::memcpy(p + index * 2, &half, sizeof(half)); }
 
 void encode_k_f32(const float* k, int64_t dim, int64_t row, std::byte* part) {
   for (int64_t d = 0; d < dim; ++d) std::memcpy(part + (d * kKvBlock + row) * 4, k + d, sizeof(float));
@@ -212,9 +210,7 @@ struct KeysQ4 {
   static constexpr int64_t kStep = 2;
   const uint8_t* p;
   Scales scales;
-  KeysQ4(const std::byte* part, int64_t dim) : p(as<uint8_t>(part)) {
-    scales.fill(part + dim / 2 * kKvBlock, dim);
-  }
+  KeysQ4(const std::byte* part, int64_t dim) : p(as<uint8_t>(part)) { scales.fill(part + dim / 2 * kKvBlock, dim); }
   void get(int64_t d, int64_t key, F32* out) const {
     const F32 scale = load(scales.values + d / kGroup * kKvBlock + key);
     load_q4_pairs(p + d / 2 * kKvBlock + key, out[0], out[1]);
@@ -254,9 +250,7 @@ struct ValuesQ8 {
   const int8_t* p;
   int64_t dim;
   Scales scales;
-  ValuesQ8(const std::byte* part, int64_t n) : p(as<int8_t>(part)), dim(n) {
-    scales.fill(part + dim * kKvBlock, dim);
-  }
+  ValuesQ8(const std::byte* part, int64_t n) : p(as<int8_t>(part)), dim(n) { scales.fill(part + dim * kKvBlock, dim); }
   F32 get(int64_t key, int64_t column) const {
     const float scale = scales.values[key * (dim / kGroup) + column / kGroup];
     return load_i8(p + key * dim + column) * splat(scale);

@@ -41,8 +41,8 @@ void ssm_step(float* state, const float* x, const float* b, const float* c, floa
               int64_t head_dim, int64_t d_state, float* y) {
   active().ops.ssm_step(state, x, b, c, dt, a, d, head_dim, d_state, y);
 }
-void conv_step(float* history, const float* x, const float* weight, const float* bias, int64_t channels,
-               int64_t kernel, float* y) {
+void conv_step(float* history, const float* x, const float* weight, const float* bias, int64_t channels, int64_t kernel,
+               float* y) {
   active().ops.conv_step(history, x, weight, bias, channels, kernel, y);
 }
 

@@ -57,7 +57,7 @@ void ssm_step(float* state, const float* x, const float* b, const float* c, floa
               int64_t head_dim, int64_t d_state, float* y);
 // Causal depthwise convolution, one token: history [kernel - 1, channels] (oldest first) is shifted, y = sum_j
 // weight[channel, j] * window[j] (+ bias). weight is [channels, kernel] with the newest tap last.
-void conv_step(float* history, const float* x, const float* weight, const float* bias, int64_t channels,
-               int64_t kernel, float* y);
+void conv_step(float* history, const float* x, const float* weight, const float* bias, int64_t channels, int64_t kernel,
+               float* y);
 
 }  // namespace lcrun::kernels

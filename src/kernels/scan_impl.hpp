@@ -40,8 +40,8 @@ inline void delta_strip(float* state, const float* q, const float* k, const floa
   for (int64_t j = 0; j < kWidth; ++j) store(o + j * kLanes, out[j]);
 }
 
-inline void delta_column(float* state, const float* q, const float* k, float v, float decay, float beta,
-                         bool delta, int64_t dk, int64_t dv, float* o) {
+inline void delta_column(float* state, const float* q, const float* k, float v, float decay, float beta, bool delta,
+                         int64_t dk, int64_t dv, float* o) {
   float seen = 0.0F;
   for (int64_t i = 0; delta && i < dk; ++i) seen += k[i] * state[i * dv];
   const float u = beta * (v - decay * seen);
@@ -117,8 +117,8 @@ inline void conv_channel(float* history, const float* x, const float* weight, co
   y[c] = acc + taps[kernel - 1] * x[c];
 }
 
-void conv_step(float* history, const float* x, const float* weight, const float* bias, int64_t channels,
-               int64_t kernel, float* y) {
+void conv_step(float* history, const float* x, const float* weight, const float* bias, int64_t channels, int64_t kernel,
+               float* y) {
   int64_t c = 0;
   for (; c + kLanes <= channels; c += kLanes) conv_channels(history, x, weight, bias, c, channels, kernel, y);
   for (; c < channels; ++c) conv_channel(history, x, weight, bias, c, channels, kernel, y);

@@ -34,7 +34,7 @@ namespace {
 #if defined(LCRUN_SIMD_AVX512)
 using F32 = xsimd::batch<float, xsimd::avx512bw>;
 #elif defined(LCRUN_SIMD_X86)
-using F32 = xsimd::batch<float, xsimd::fma3<xsimd::avx2>>;
+using F32 = xsimd::batch<float, xsimd::fma3<xsimd::avx2> >;
 #elif defined(LCRUN_SIMD_NEON)
 using F32 = xsimd::batch<float, xsimd::neon64>;
 #else

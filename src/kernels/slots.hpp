@@ -17,9 +17,9 @@ struct PackedTile {
   int64_t n_panels;
   int64_t n_steps;
   Group group;
-  float* y;          // of the group's first row and the first panel's first output
-  int64_t y_stride;  // floats between rows
-  int64_t n_out;     // outputs; n_panels * 16 rounded down to what exists
+  float* y;           // of the group's first row and the first panel's first output
+  int64_t y_stride;   // floats between rows
+  int64_t n_out;      // outputs; n_panels * 16 rounded down to what exists
   const float* bias;  // of the first output, or null
 };
 struct PlainTile {
@@ -68,16 +68,16 @@ struct OpSlots {
 // ("KV blocks"): K has lanes over tokens, V rows of tokens.
 enum class KvType : uint8_t { kF32, kF16, kBF16, kQ8_0, kQ4_0 };
 constexpr int64_t kKvTypes = 5;
-constexpr int64_t kKvBlock = 64;     // tokens of a block
+constexpr int64_t kKvBlock = 64;  // tokens of a block
 constexpr int64_t kMaxHeadDim = 1024;
-constexpr int64_t kValuePad = 16;    // o rows and float V tiles are padded to a multiple of this
+constexpr int64_t kValuePad = 16;  // o rows and float V tiles are padded to a multiple of this
 
 // Query rows that meet one block: row r sees keys [lo[r], hi[r]) of it, never none.
 struct AttnTile {
   int64_t rows = 0;
   int64_t k_dim = 0;
-  int64_t o_stride = 0;   // v_dim padded to kValuePad
-  float soft_cap = 0.0F;  // 0 = none
+  int64_t o_stride = 0;      // v_dim padded to kValuePad
+  float soft_cap = 0.0F;     // 0 = none
   const float* q = nullptr;  // [rows, k_dim], scaled
   float* s = nullptr;        // [rows, 64] scores, then weights
   float* o = nullptr;        // [rows, o_stride]

@@ -1,10 +1,10 @@
 // Runs a body once per kernel table that this processor can run, and restores the one that was in use.
 #pragma once
 
+#include <catch2/catch.hpp>
 #include <string>
 
 #include "src/kernels/ops.hpp"
-#include <catch2/catch.hpp>
 
 namespace lcrun::test {
 

@@ -17,9 +17,7 @@ class Random {
     return state_ * 0x2545F4914F6CDD1DULL;
   }
   // In [low, high).
-  float uniform(float low, float high) {
-    return low + (high - low) * static_cast<float>(next() >> 40) * 0x1p-24F;
-  }
+  float uniform(float low, float high) { return low + (high - low) * static_cast<float>(next() >> 40) * 0x1p-24F; }
   // In [0, n).
   int64_t below(int64_t n) { return static_cast<int64_t>(next() % static_cast<uint64_t>(n)); }
   std::vector<float> row(int64_t n, float low = -1.0F, float high = 1.0F) {

@@ -5,13 +5,13 @@
 #pragma once
 
 #include <algorithm>
+#include <catch2/catch.hpp>
 #include <cmath>
 #include <vector>
 
 #include "src/attention/attention.hpp"
 #include "src/attention/plan.hpp"
 #include "tests/support/random.hpp"
-#include <catch2/catch.hpp>
 
 namespace lcrun::test {
 

@@ -1,9 +1,9 @@
 // attend() on every instruction set, cache type and geometry against the double-precision definition.
+#include <catch2/catch.hpp>
 #include <vector>
 
 #include "tests/support/isas.hpp"
 #include "tests/support/reference_attention.hpp"
-#include <catch2/catch.hpp>
 
 using namespace lcrun;
 using namespace lcrun::test;

@@ -1,13 +1,14 @@
 // Encoding and reading back keys and values: every cache type, every instruction set.
+#include "src/attention/kv_block.hpp"
+
+#include <catch2/catch.hpp>
 #include <cstring>
 #include <vector>
 
 #include "src/attention/attention.hpp"
-#include "src/attention/kv_block.hpp"
 #include "src/kernels/kernels.hpp"
 #include "tests/support/isas.hpp"
 #include "tests/support/random.hpp"
-#include <catch2/catch.hpp>
 
 using namespace lcrun;
 using namespace lcrun::test;
@@ -20,11 +21,16 @@ const DType kTypes[] = {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DT
 // Largest error of a value of size <= 4 in a group whose largest is <= 4.
 double step_of(DType type) {
   switch (type) {
-    case DType::kF32: return 0.0;
-    case DType::kF16: return 4.0 / 2048;
-    case DType::kBF16: return 4.0 / 256;
-    case DType::kQ8_0: return 4.0 / 127 * 0.51 + 4.0 / 2048;  // half a step, and the rounding of the scale
-    default: return 4.0 / 8 + 4.0 / 1024;                     // a positive extreme is clipped by up to one step
+    case DType::kF32:
+      return 0.0;
+    case DType::kF16:
+      return 4.0 / 2048;
+    case DType::kBF16:
+      return 4.0 / 256;
+    case DType::kQ8_0:
+      return 4.0 / 127 * 0.51 + 4.0 / 2048;  // half a step, and the rounding of the scale
+    default:
+      return 4.0 / 8 + 4.0 / 1024;  // a positive extreme is clipped by up to one step
   }
 }
 
@@ -129,12 +135,25 @@ TEST_CASE("half floats of every size round to nearest even", "[attention]") {
   for_each_isa([](const std::string&) {
     const KvLayout layout{1, 16, 16, DType::kF16, DType::kF16};
     std::vector<std::byte> block(layout.block_bytes());
-    std::vector<float> x = {1.0F + 0x1p-11F, 1.0F + 3 * 0x1p-11F, 0x1p-24F,       0x1p-25F, 3 * 0x1p-25F, 0x1p-14F,
-                            0x1p-14F - 0x1p-25F, 65503.0F,        -0x1.8p-24F, -0.0F,    0.1F,         1e-7F,
-                            1e-9F,               2047.5F,         2048.5F,     -1.0F};
-    const std::vector<float> wanted = {1.0F,     1.0F + 0x1p-9F,       0x1p-24F,    0.0F,  0x1p-23F,      0x1p-14F,
-                                       0x1p-14F, 65504.0F, -0x1p-23F, 0.0F, 0x1.998p-4F, 2 * 0x1p-24F,
-                                       0.0F,     2048.0F,              2048.0F,     -1.0F};
+    std::vector<float> x = {1.0F + 0x1p-11F,
+                            1.0F + 3 * 0x1p-11F,
+                            0x1p-24F,
+                            0x1p-25F,
+                            3 * 0x1p-25F,
+                            0x1p-14F,
+                            0x1p-14F - 0x1p-25F,
+                            65503.0F,
+                            -0x1.8p-24F,
+                            -0.0F,
+                            0.1F,
+                            1e-7F,
+                            1e-9F,
+                            2047.5F,
+                            2048.5F,
+                            -1.0F};
+    const std::vector<float> wanted = {1.0F,     1.0F + 0x1p-9F, 0x1p-24F,  0.0F, 0x1p-23F,    0x1p-14F,
+                                       0x1p-14F, 65504.0F,       -0x1p-23F, 0.0F, 0x1.998p-4F, 2 * 0x1p-24F,
+                                       0.0F,     2048.0F,        2048.0F,   -1.0F};
     attention::encode_kv(layout, x.data(), x.data(), 1, block.data());
     std::vector<float> k(16), v(16);
     attention::decode_kv(layout, block.data(), 1, k.data(), v.data());

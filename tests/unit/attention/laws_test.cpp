@@ -1,9 +1,9 @@
 // What must hold bit for bit: splits of the prompt, threads, rings, and rows that nobody may see.
+#include <catch2/catch.hpp>
 #include <vector>
 
 #include "tests/support/isas.hpp"
 #include "tests/support/reference_attention.hpp"
-#include <catch2/catch.hpp>
 
 using namespace lcrun;
 using namespace lcrun::test;
@@ -62,8 +62,7 @@ TEST_CASE("any split of a prompt gives the same bits as one batch", "[attention]
         REQUIRE(run_batches(params, 300, 0, 1, [] { return 1; }) == whole);
         for (uint64_t seed = 0; seed < 4; ++seed) {
           Random random(seed);
-          REQUIRE(run_batches(params, 300, 0, 1, [&] { return 1 + random.below(seed % 2 == 0 ? 120 : 12); }) ==
-                  whole);
+          REQUIRE(run_batches(params, 300, 0, 1, [&] { return 1 + random.below(seed % 2 == 0 ? 120 : 12); }) == whole);
         }
       }
     }

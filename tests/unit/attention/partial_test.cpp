@@ -1,12 +1,12 @@
 // Merging partials: associative, and empty ones count for nothing.
 #include "src/attention/partial.hpp"
 
+#include <catch2/catch.hpp>
 #include <cmath>
 #include <limits>
 #include <vector>
 
 #include "tests/support/random.hpp"
-#include <catch2/catch.hpp>
 
 using namespace lcrun;
 using namespace lcrun::test;

@@ -1,6 +1,7 @@
 // Every operation on every instruction set against plain double-precision formulas.
 #include "src/kernels/ops.hpp"
 
+#include <catch2/catch.hpp>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -8,7 +9,6 @@
 
 #include "tests/support/isas.hpp"
 #include "tests/support/random.hpp"
-#include <catch2/catch.hpp>
 
 using namespace lcrun;
 using kernels::Activation;
@@ -23,18 +23,22 @@ const int64_t kLengths[] = {1, 3, 4, 7, 8, 15, 16, 17, 31, 64, 65, 100, 576, 100
 
 double activation_reference(Activation act, double x) {
   switch (act) {
-    case Activation::kSilu: return x / (1.0 + std::exp(-x));
+    case Activation::kSilu:
+      return x / (1.0 + std::exp(-x));
     case Activation::kGeluTanh:
       return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x)));
-    case Activation::kGeluErf: return 0.5 * x * (1.0 + std::erf(x / std::sqrt(2.0)));
-    case Activation::kRelu: return x > 0 ? x : 0;
-    case Activation::kReluSquared: return x > 0 ? x * x : 0;
+    case Activation::kGeluErf:
+      return 0.5 * x * (1.0 + std::erf(x / std::sqrt(2.0)));
+    case Activation::kRelu:
+      return x > 0 ? x : 0;
+    case Activation::kReluSquared:
+      return x > 0 ? x * x : 0;
   }
   return 0;
 }
 
-const Activation kActivations[] = {Activation::kSilu, Activation::kGeluTanh, Activation::kGeluErf,
-                                   Activation::kRelu, Activation::kReluSquared};
+const Activation kActivations[] = {Activation::kSilu, Activation::kGeluTanh, Activation::kGeluErf, Activation::kRelu,
+                                   Activation::kReluSquared};
 
 double mean_of(const std::vector<float>& x) {
   double sum = 0;
@@ -70,10 +74,12 @@ TEST_CASE("rms_norm matches the formula, with and without weights and in place",
       std::vector<float> y(x.size());
       const double inverse = 1.0 / std::sqrt(mean_square_of(x, 0.0) + 1e-5);
       kernels::rms_norm(x.data(), w.data(), n, 1e-5F, y.data());
-      require_close(y, [&](size_t i) { return double(x[i]) * inverse * double(w[i]); }, 2e-6, 1e-9);
+      require_close(
+          y, [&](size_t i) { return double(x[i]) * inverse * double(w[i]); }, 2e-6, 1e-9);
       y = x;
       kernels::rms_norm(y.data(), nullptr, n, 1e-5F, y.data());
-      require_close(y, [&](size_t i) { return double(x[i]) * inverse; }, 2e-6, 1e-9);
+      require_close(
+          y, [&](size_t i) { return double(x[i]) * inverse; }, 2e-6, 1e-9);
     }
   });
 }
@@ -92,7 +98,8 @@ TEST_CASE("layer_norm matches the formula, with and without weight and bias", "[
           y, [&](size_t i) { return (double(x[i]) - mean) * inverse * double(w[i]) + double(b[i]); }, 2e-6, 4e-6);
       y = x;
       kernels::layer_norm(y.data(), nullptr, nullptr, n, 1e-5F, y.data());
-      require_close(y, [&](size_t i) { return (double(x[i]) - mean) * inverse; }, 2e-6, 4e-6);
+      require_close(
+          y, [&](size_t i) { return (double(x[i]) - mean) * inverse; }, 2e-6, 4e-6);
     }
   });
 }
@@ -106,7 +113,8 @@ TEST_CASE("activations match their formulas over the whole range", "[kernels]") 
       const std::vector<float> before = x;
       kernels::activate(act, x.data(), static_cast<int64_t>(x.size()));
       // erf is good to 3e-7 absolute, so GELU to 0.5 |x| 3e-7 where it is not flat; tanh alike.
-      require_close(x, [&](size_t i) { return activation_reference(act, double(before[i])); }, 1e-6, 1.2e-6);
+      require_close(
+          x, [&](size_t i) { return activation_reference(act, double(before[i])); }, 1e-6, 1.2e-6);
     }
   });
 }
@@ -133,7 +141,8 @@ TEST_CASE("soft_cap is cap * tanh(x / cap), relatively exact near zero", "[kerne
     for (float v = 1e-6F; v < 50.0F; v *= 1.05F) x.push_back(v);
     const std::vector<float> before = x;
     kernels::soft_cap(x.data(), 30.0F, static_cast<int64_t>(x.size()));
-    require_close(x, [&](size_t i) { return 30.0 * std::tanh(double(before[i]) / 30.0); }, 6e-7, 0.0);
+    require_close(
+        x, [&](size_t i) { return 30.0 * std::tanh(double(before[i]) / 30.0); }, 6e-7, 0.0);
   });
 }
 
@@ -148,7 +157,8 @@ TEST_CASE("softmax sums to one and ignores minus infinity", "[kernels]") {
       for (const float v : before) top = std::max(top, double(v));
       for (const float v : before) total += std::exp(double(v) - top);
       kernels::softmax(x.data(), n);
-      require_close(x, [&](size_t i) { return std::exp(double(before[i]) - top) / total; }, 3e-6, 1e-37);
+      require_close(
+          x, [&](size_t i) { return std::exp(double(before[i]) - top) / total; }, 3e-6, 1e-37);
       if (n > 3) REQUIRE(x[2] == 0.0F);
     }
   });
@@ -191,10 +201,12 @@ TEST_CASE("dot, max_value, scale and add_scaled match plain loops", "[kernels]")
       REQUIRE(kernels::max_value(a.data(), n) == top);
       std::vector<float> y = a;
       kernels::add_scaled(y.data(), b.data(), 0.7F, n);
-      require_close(y, [&](size_t i) { return double(a[i]) + double(b[i]) * double(0.7F); }, 1e-6, 2e-7);
+      require_close(
+          y, [&](size_t i) { return double(a[i]) + double(b[i]) * double(0.7F); }, 1e-6, 2e-7);
       y = a;
       kernels::scale(y.data(), -2.5F, n);
-      require_close(y, [&](size_t i) { return double(a[i]) * -2.5; }, 1e-7, 0);
+      require_close(
+          y, [&](size_t i) { return double(a[i]) * -2.5; }, 1e-7, 0);
     }
   });
 }
@@ -226,7 +238,8 @@ TEST_CASE("rope rotates pairs of both styles and leaves the rest of a head alone
         }
         std::vector<float> y = x;
         kernels::rope(y.data(), n_heads, head_dim, n_rot, cos_sin.data(), neox);
-        require_close(y, [&](size_t i) { return wanted[i]; }, 1e-6, 2e-7);
+        require_close(
+            y, [&](size_t i) { return wanted[i]; }, 1e-6, 2e-7);
       }
     }
   });

@@ -1,11 +1,11 @@
 // Recurrent steps on every instruction set against the formulas of ops.hpp in double, over several tokens.
+#include <catch2/catch.hpp>
 #include <cmath>
 #include <vector>
 
 #include "src/kernels/ops.hpp"
 #include "tests/support/isas.hpp"
 #include "tests/support/random.hpp"
-#include <catch2/catch.hpp>
 
 using namespace lcrun;
 using test::for_each_isa;
@@ -25,9 +25,8 @@ void require_near(const std::vector<float>& found, const std::vector<double>& wa
 std::vector<double> widen(const std::vector<float>& x) { return {x.begin(), x.end()}; }
 
 // S <- exp(g) S; u = beta (v - k S) or beta v; S <- S + k^T u; o = q S
-std::vector<double> delta_reference(std::vector<double>& s, const std::vector<float>& q,
-                                    const std::vector<float>& k, const std::vector<float>& v, double g, double beta,
-                                    bool delta) {
+std::vector<double> delta_reference(std::vector<double>& s, const std::vector<float>& q, const std::vector<float>& k,
+                                    const std::vector<float>& v, double g, double beta, bool delta) {
   const size_t dk = k.size(), dv = v.size();
   std::vector<double> o(dv, 0.0);
   for (double& value : s) value *= std::exp(g);
@@ -110,8 +109,8 @@ TEST_CASE("conv_step convolves the last inputs and shifts its history", "[kernel
           inputs.push_back(random.row(channels));
           std::vector<float> y(at(channels));
           const bool with_bias = token % 2 == 0;
-          kernels::conv_step(history.data(), inputs.back().data(), weight.data(),
-                             with_bias ? bias.data() : nullptr, channels, kernel, y.data());
+          kernels::conv_step(history.data(), inputs.back().data(), weight.data(), with_bias ? bias.data() : nullptr,
+                             channels, kernel, y.data());
           std::vector<double> wanted(at(channels), 0.0);
           for (int64_t c = 0; c < channels; ++c) {
             if (with_bias) wanted[at(c)] = double(bias[at(c)]);
