@@ -32,7 +32,7 @@ struct Shape {
 struct Settings {
   std::string isa;
   std::string type;
-  std::vector<int64_t> batch{1, 8, 512};
+  std::vector<int64_t> batch{1, 8, 64, 512};
   std::vector<Shape> shapes{{576, 1536}, {1536, 576}, {576, 49152}, {640, 2048}, {2048, 640}, {640, 262144}};
   int threads = 1;
   double seconds = 0.3;

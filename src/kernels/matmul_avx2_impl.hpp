@@ -49,6 +49,7 @@ struct MatmulBackend {
   using F = __m256;
   using I = __m256i;
   static constexpr int kMaxTile = 4;
+  static constexpr int kChains = 1;
   static constexpr int joint_vectors(int tile) { return tile == 1 ? 2 : 1; }
   template <int Kind>
   using Codes = PairCodes<Bytes256, Kind>;
@@ -57,10 +58,11 @@ struct MatmulBackend {
   static Codes<Kind> unpack(const uint8_t* step, int lane) {
     return Codes<Kind>::unpack(step + 4 * lane);
   }
-  template <int Kind, int First, int Count>
-  static F dot(const Codes<Kind>& codes, const int8_t* q, I start) {
-    return _mm256_cvtepi32_ps(codes.template dot<First, Count>(q, start));
+  template <int Kind, int C>
+  static void dot(const Codes<Kind>& codes, int first, int count, const int8_t* q, I* sums) {
+    codes.template dot<C>(first, count, q, sums);
   }
+  static F to_float(I x) { return _mm256_cvtepi32_ps(x); }
 
   static F zero() { return _mm256_setzero_ps(); }
   static I zero_int() { return _mm256_setzero_si256(); }

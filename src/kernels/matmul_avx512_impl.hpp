@@ -54,11 +54,13 @@ struct VnniCodes {
     unpack_codes<V, Kind>(step, out.v);
     return out;
   }
-  template <int First, int Count>
-  __m512i dot(const int8_t* q, __m512i sum) const {
+  template <int C>
+  void dot(int first, int count, const int8_t* q, __m512i* sums) const {
 #pragma GCC unroll 8
-    for (int i = First; i < First + Count; ++i) sum = _mm512_dpbusd_epi32(sum, v[i], V::broadcast4(q + 4 * i));
-    return sum;
+    for (int i = first; i < first + count; ++i) {
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c) sums[c] = _mm512_dpbusd_epi32(sums[c], v[i], V::broadcast4(q + c * kStep + 4 * i));
+    }
   }
 };
 #endif
@@ -68,11 +70,14 @@ struct MatmulBackend {
   using F = __m512;
   using I = __m512i;
 #if defined(LCRUN_TARGET_AVX512VNNI)
+  // Eight chains hide the latency of the dot product; with their sums, 16 rows would not fit the registers.
   static constexpr int kMaxTile = 8;
+  static constexpr int kChains = 8;
   template <int Kind>
   using Codes = VnniCodes<Bytes512, Kind>;
 #else
-  static constexpr int kMaxTile = 8;
+  static constexpr int kMaxTile = 16;
+  static constexpr int kChains = 1;
   template <int Kind>
   using Codes = PairCodes<Bytes512, Kind>;
 #endif
@@ -82,10 +87,11 @@ struct MatmulBackend {
   static Codes<Kind> unpack(const uint8_t* step, int) {
     return Codes<Kind>::unpack(step);
   }
-  template <int Kind, int First, int Count>
-  static F dot(const Codes<Kind>& codes, const int8_t* q, I start) {
-    return _mm512_cvtepi32_ps(codes.template dot<First, Count>(q, start));
+  template <int Kind, int C>
+  static void dot(const Codes<Kind>& codes, int first, int count, const int8_t* q, I* sums) {
+    codes.template dot<C>(first, count, q, sums);
   }
+  static F to_float(I x) { return _mm512_cvtepi32_ps(x); }
 
   static F zero() { return _mm512_setzero_ps(); }
   static I zero_int() { return _mm512_setzero_si512(); }

@@ -62,6 +62,7 @@ struct RunScales {
   StepScales<B, Kind> step(const uint8_t* sub, int lane) const {
     StepScales<B, Kind> out;
     constexpr int kSubs = StepScales<B, Kind>::kSubs;
+#pragma GCC unroll 2
     for (int s = 0; s < kSubs; ++s) {
       const uint8_t* at = sub + s * kPanelRows + lane;
       if constexpr (kPack.scale == ScaleForm::kSuper) {
@@ -89,28 +90,39 @@ struct StepInput {
   const int32_t* start;  // [rows, subs], forms with a zero point only
 };
 
-template <class B, int Kind>
-inline typename B::F add_step(typename B::F acc, const typename B::template Codes<Kind>& codes,
-                              const StepScales<B, Kind>& scales, const StepInput& in, int row) {
+// Adds one step to C rows from `row` on. Their integer chains are interleaved, for a lone chain of dot products takes
+// as long as its latencies.
+template <class B, int Kind, int C>
+inline void add_step(typename B::F* acc, const typename B::template Codes<Kind>& codes,
+                     const StepScales<B, Kind>& scales, const StepInput& in, int row) {
   constexpr Packing kPack = kPackings[Kind];
   constexpr int kSubs = StepScales<B, Kind>::kSubs;
-  const int8_t* q = in.q + row * kStep;
-  const auto start = [&](int s) {
-    if constexpr (kPack.zero_point != 0) return B::broadcast(in.start + row * kSubs + s);
-    else return B::zero_int();
-  };
-  typename B::F product;
-  if constexpr (kSubs == 1) {
-    product = B::mul(B::template dot<Kind, 0, 8>(codes, q, start(0)), scales.scale[0]);
-  } else {
-    product = B::mul(B::template dot<Kind, 0, 4>(codes, q, start(0)), scales.scale[0]);
-    product = B::fma(B::template dot<Kind, 4, 4>(codes, q, start(1)), scales.scale[1], product);
+  typename B::F product[C];
+#pragma GCC unroll 2
+  for (int s = 0; s < kSubs; ++s) {
+    typename B::I sums[C];
+#pragma GCC unroll 16
+    for (int c = 0; c < C; ++c) {
+      if constexpr (kPack.zero_point != 0) sums[c] = B::broadcast(in.start + (row + c) * kSubs + s);
+      else sums[c] = B::zero_int();
+    }
+    B::template dot<Kind, C>(codes, s * 8 / kSubs, 8 / kSubs, in.q + row * kStep, sums);
+#pragma GCC unroll 16
+    for (int c = 0; c < C; ++c) {
+      const typename B::F dot = B::to_float(sums[c]);
+      product[c] = s == 0 ? B::mul(dot, scales.scale[0]) : B::fma(dot, scales.scale[s], product[c]);
+    }
   }
-  acc = B::fma(product, B::broadcast(in.d + row), acc);
-  if constexpr (kPack.has_offset()) {
-    for (int s = 0; s < kSubs; ++s) acc = B::fma(scales.offset[s], B::broadcast(in.sums + row * kSubs + s), acc);
+#pragma GCC unroll 16
+  for (int c = 0; c < C; ++c) {
+    acc[c] = B::fma(product[c], B::broadcast(in.d + row + c), acc[c]);
+    if constexpr (kPack.has_offset()) {
+#pragma GCC unroll 2
+      for (int s = 0; s < kSubs; ++s) {
+        acc[c] = B::fma(scales.offset[s], B::broadcast(in.sums + (row + c) * kSubs + s), acc[c]);
+      }
+    }
   }
-  return acc;
 }
 
 // kLanes results of one row, bias added, clipped at the last output.
@@ -140,6 +152,7 @@ inline void packed_tile(const PackedTile& m, const uint8_t* panel, int64_t row, 
   constexpr int kHeader = run_header_bytes(kPack);
   constexpr int kStepScale = step_scale_bytes(kPack);
   constexpr int kStartPlane = start_plane_of(kPack);
+  constexpr int kChains = T < B::kChains ? T : B::kChains;
   const int64_t width = m.group.width;
   const uint8_t* scales = panel + m.n_steps * kCodeBytes;
   StepInput in{};
@@ -148,23 +161,28 @@ inline void packed_tile(const PackedTile& m, const uint8_t* panel, int64_t row, 
   if constexpr (kPack.has_offset()) in.sums = (kSubs == 1 ? m.group.sums32 : m.group.sums16) + row * kSubs;
   if constexpr (kPack.zero_point != 0) in.start = m.group.start[kStartPlane] + row * kSubs;
 
-  typename B::F acc[T][H];
+  typename B::F acc[H][T];
+#pragma GCC unroll 16
   for (int t = 0; t < T; ++t) {
-    for (int h = 0; h < H; ++h) acc[t][h] = B::zero();
+#pragma GCC unroll 4
+    for (int h = 0; h < H; ++h) acc[h][t] = B::zero();
   }
   for (int64_t first = 0; first < m.n_steps; first += kRunSteps) {
     RunScales<B, Kind> run[H];
+#pragma GCC unroll 4
     for (int h = 0; h < H; ++h) run[h] = RunScales<B, Kind>::load(scales, lane + h * B::kLanes);
     scales += kHeader;
     for (int step = 0; step < kRunSteps; ++step) {
       if constexpr (T == 1) {
         for (int line = 0; line < kCodeBytes; line += 64) B::prefetch(panel + kPrefetchBytes + line);
       }
+#pragma GCC unroll 4
       for (int h = 0; h < H; ++h) {
         const int at = lane + h * B::kLanes;
         const auto codes = B::template unpack<Kind>(panel, at);
         const StepScales<B, Kind> now = run[h].step(scales, at);
-        for (int t = 0; t < T; ++t) acc[t][h] = add_step<B, Kind>(acc[t][h], codes, now, in, t);
+#pragma GCC unroll 16
+        for (int t = 0; t < T; t += kChains) add_step<B, Kind, kChains>(acc[h] + t, codes, now, in, t);
       }
       panel += kCodeBytes;
       scales += kStepScale;
@@ -174,10 +192,12 @@ inline void packed_tile(const PackedTile& m, const uint8_t* panel, int64_t row, 
       if constexpr (kPack.zero_point != 0) in.start += width * kSubs;
     }
   }
+#pragma GCC unroll 16
   for (int t = 0; t < T; ++t) {
+#pragma GCC unroll 4
     for (int h = 0; h < H; ++h) {
       const int at = lane + h * B::kLanes;
-      store_lanes<B>(acc[t][h], y + (row + t) * m.y_stride + at, bias != nullptr ? bias + at : nullptr, left - at);
+      store_lanes<B>(acc[h][t], y + (row + t) * m.y_stride + at, bias != nullptr ? bias + at : nullptr, left - at);
     }
   }
 }

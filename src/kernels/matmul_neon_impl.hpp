@@ -39,6 +39,7 @@ struct MatmulBackend {
   using F = float32x4_t;
   using I = int32x4_t;
   static constexpr int kMaxTile = 8;
+  static constexpr int kChains = 1;
   static constexpr int joint_vectors(int tile) { return tile == 1 ? 4 : 1; }
 
   template <int Kind>
@@ -69,28 +70,31 @@ struct MatmulBackend {
     return vreinterpretq_s8_s32(vdupq_n_s32(word));
   }
 
-  template <int Kind, int First, int Count>
-  static F dot(const Codes<Kind>& codes, const int8_t* q, I start) {
+  template <int Kind, int C>
+  static void dot(const Codes<Kind>& codes, int first, int count, const int8_t* q, I* sums) {
     static_assert(!is_wide<Kind>() || kPackings[Kind].zero_point == 128);
     // A 16-bit lane takes one product a vector here, not two.
     constexpr int kFits = is_wide<Kind>() ? 2 : 2 * sums_in_16_bits(kPackings[Kind]);
-    constexpr int kRun = kFits < Count ? kFits : Count;
-    I total = is_wide<Kind>() ? vdupq_n_s32(0) : start;
+    const int run = kFits < count ? kFits : count;
 #pragma GCC unroll 8
-    for (int first = First; first < First + Count; first += kRun) {
-      int8x16_t activation = broadcast4(q + 4 * first);
-      int16x8_t low = vmull_s8(vget_low_s8(codes.v[first]), vget_low_s8(activation));
-      int16x8_t high = vmull_high_s8(codes.v[first], activation);
+    for (int c = 0; c < C; ++c, q += kStep) {
+      if constexpr (is_wide<Kind>()) sums[c] = vdupq_n_s32(0);
 #pragma GCC unroll 8
-      for (int i = first + 1; i < first + kRun; ++i) {
-        activation = broadcast4(q + 4 * i);
-        low = vmlal_s8(low, vget_low_s8(codes.v[i]), vget_low_s8(activation));
-        high = vmlal_high_s8(high, codes.v[i], activation);
+      for (int begin = first; begin < first + count; begin += run) {
+        int8x16_t activation = broadcast4(q + 4 * begin);
+        int16x8_t low = vmull_s8(vget_low_s8(codes.v[begin]), vget_low_s8(activation));
+        int16x8_t high = vmull_high_s8(codes.v[begin], activation);
+#pragma GCC unroll 8
+        for (int i = begin + 1; i < begin + run; ++i) {
+          activation = broadcast4(q + 4 * i);
+          low = vmlal_s8(low, vget_low_s8(codes.v[i]), vget_low_s8(activation));
+          high = vmlal_high_s8(high, codes.v[i], activation);
+        }
+        sums[c] = vaddq_s32(sums[c], vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high)));
       }
-      total = vaddq_s32(total, vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high)));
     }
-    return vcvtq_f32_s32(total);
   }
+  static F to_float(I x) { return vcvtq_f32_s32(x); }
 
   static F zero() { return vdupq_n_f32(0.0f); }
   static I zero_int() { return vdupq_n_s32(0); }

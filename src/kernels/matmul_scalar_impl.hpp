@@ -1,9 +1,10 @@
 // The scalar backend of matrix products: plain loops over the 16 rows of a panel. Also the statement of what every
 // backend provides, where F is a vector of kLanes floats, I one of kLanes int32:
 //   joint_vectors(T): how many vectors of output rows one pass handles for a tile of T activation rows
-//   kMaxTile: the widest tile, 4, 8 or 16
+//   kMaxTile: the widest tile, 4, 8 or 16; kChains: rows of it whose dot products are interleaved
 //   Codes<Kind>, unpack<Kind>(step, lane): the codes of kLanes rows from `lane` on
-//   dot<Kind, First, Count>(codes, q, start): float(start + sum over code vectors First.. of codes * q), exact
+//   dot<Kind, C>(codes, first, count, q, sums): sums[c] += code vectors first.. times the same inputs of row c of
+//   q, exact
 //   loads of kLanes floats, halves, bytes; zero, broadcast, add, mul, fma, store, prefetch
 // fma here is a product and a sum: without hardware FMA a fused one would cost a library call each.
 #pragma once
@@ -20,6 +21,7 @@ namespace {
 struct MatmulBackend {
   static constexpr int kLanes = kPanelRows;
   static constexpr int kMaxTile = 4;
+  static constexpr int kChains = 1;
   static constexpr int joint_vectors(int) { return 1; }
   struct F {
     float v[kLanes];
@@ -126,15 +128,18 @@ struct MatmulBackend {
     return out;
   }
 
-  template <int Kind, int First, int Count>
-  static F dot(const Codes<Kind>& codes, const int8_t* q, const I& start) {
-    I sum = start;
-    for (int v = First; v < First + Count; ++v) {
-      for (int r = 0; r < kLanes; ++r) {
-        for (int i = 0; i < 4; ++i) sum.v[r] += codes.v[v][4 * r + i] * q[4 * v + i];
+  template <int Kind, int C>
+  static void dot(const Codes<Kind>& codes, int first, int count, const int8_t* q, I* sums) {
+    for (int c = 0; c < C; ++c, q += kStep) {
+      for (int v = first; v < first + count; ++v) {
+        for (int r = 0; r < kLanes; ++r) {
+          for (int i = 0; i < 4; ++i) sums[c].v[r] += codes.v[v][4 * r + i] * q[4 * v + i];
+        }
       }
     }
-    return make([&](int i) { return static_cast<float>(sum.v[i]); });
+  }
+  static F to_float(const I& x) {
+    return make([&](int i) { return static_cast<float>(x.v[i]); });
   }
 };
 

@@ -22,21 +22,22 @@ struct PairCodes {
     return out;
   }
 
-  template <int First, int Count>
-  typename V::Bytes dot(const int8_t* q, typename V::Bytes start) const {
+  template <int C>
+  void dot(int first, int count, const int8_t* q, typename V::Bytes* sums) const {
     constexpr int kFits = sums_in_16_bits(kPackings[Kind]);
-    constexpr int kRun = kFits < Count ? kFits : Count;
-    auto total = start;
+    const int run = kFits < count ? kFits : count;
 #pragma GCC unroll 8
-    for (int first = First; first < First + Count; first += kRun) {
-      auto sum = V::multiply_pairs(v[first], V::broadcast4(q + 4 * first));
+    for (int c = 0; c < C; ++c, q += kStep) {
 #pragma GCC unroll 8
-      for (int i = first + 1; i < first + kRun; ++i) {
-        sum = V::add16(sum, V::multiply_pairs(v[i], V::broadcast4(q + 4 * i)));
+      for (int begin = first; begin < first + count; begin += run) {
+        auto sum = V::multiply_pairs(v[begin], V::broadcast4(q + 4 * begin));
+#pragma GCC unroll 8
+        for (int i = begin + 1; i < begin + run; ++i) {
+          sum = V::add16(sum, V::multiply_pairs(v[i], V::broadcast4(q + 4 * i)));
+        }
+        sums[c] = V::add32(sums[c], V::sum_pairs(sum, V::splat16(1)));
       }
-      total = V::add32(total, V::sum_pairs(sum, V::splat16(1)));
     }
-    return total;
   }
 };
 
@@ -56,19 +57,22 @@ struct PairCodes<V, Kind, true> {
     return out;
   }
 
-  template <int First, int Count>
-  typename V::Bytes dot(const int8_t* q, typename V::Bytes start) const {
-    auto activation = V::broadcast4(q + 4 * First);
-    auto low_sum = V::multiply_pairs(low[First], activation);
-    auto high_sum = V::multiply_pairs(high[First], activation);
+  template <int C>
+  void dot(int first, int count, const int8_t* q, typename V::Bytes* sums) const {
 #pragma GCC unroll 8
-    for (int i = First + 1; i < First + Count; ++i) {
-      activation = V::broadcast4(q + 4 * i);
-      low_sum = V::add16(low_sum, V::multiply_pairs(low[i], activation));
-      high_sum = V::add16(high_sum, V::multiply_pairs(high[i], activation));
+    for (int c = 0; c < C; ++c, q += kStep) {
+      auto activation = V::broadcast4(q + 4 * first);
+      auto low_sum = V::multiply_pairs(low[first], activation);
+      auto high_sum = V::multiply_pairs(high[first], activation);
+#pragma GCC unroll 8
+      for (int i = first + 1; i < first + count; ++i) {
+        activation = V::broadcast4(q + 4 * i);
+        low_sum = V::add16(low_sum, V::multiply_pairs(low[i], activation));
+        high_sum = V::add16(high_sum, V::multiply_pairs(high[i], activation));
+      }
+      sums[c] = V::add32(sums[c], V::sum_pairs(low_sum, V::splat16(1)));
+      sums[c] = V::add32(sums[c], V::sum_pairs(high_sum, V::splat16(16)));
     }
-    start = V::add32(start, V::sum_pairs(low_sum, V::splat16(1)));
-    return V::add32(start, V::sum_pairs(high_sum, V::splat16(16)));
   }
 };
 
