@@ -34,6 +34,7 @@ Status Region::reserve_rows(int64_t n) {
 
 void Region::commit_rows(int64_t n) {
   rows_ += n;
+  uncommitted_ = false;
   if (spec_.kind == RegionKind::kFixed) return;
   LCRUN_DCHECK(blocks_for(rows_) - first_block_ <= static_cast<int64_t>(blocks_.size()));
   if (spec_.kind != RegionKind::kRing) return;
@@ -54,7 +55,8 @@ Status Region::prepare_fixed() {
 
 bool Region::can_truncate(int64_t n) const {
   if (n < 0 || n > rows_) return false;
-  if (n == rows_ || n == 0) return true;
+  if (n == 0) return true;
+  if (n == rows_) return !uncommitted_;
   if (spec_.kind == RegionKind::kFixed) return false;
   if (spec_.kind == RegionKind::kAppend) return true;
   // A ring must still hold every row that the tokens before n can see.
@@ -63,8 +65,9 @@ bool Region::can_truncate(int64_t n) const {
 
 void Region::truncate(int64_t n) {
   LCRUN_CHECK(can_truncate(n));
-  if (n == rows_) return;
+  if (n == rows_ && !uncommitted_) return;
   rows_ = n;
+  uncommitted_ = false;
   if (spec_.kind == RegionKind::kFixed) {
     if (fixed_.size() != 0) std::memset(fixed_.data(), 0, fixed_.size());
     return;
@@ -88,6 +91,7 @@ Status Region::copy_from(const Region& other) {
   Region copy(spec_);
   copy.rows_ = other.rows_;
   copy.first_block_ = other.first_block_;
+  copy.uncommitted_ = other.uncommitted_;
   for (const auto& block : other.blocks_) {
     LCRUN_ASSIGN(auto made, AlignedBuffer::allocate(spec_.block_bytes));
     std::memcpy(made.data(), block.data(), spec_.block_bytes);

@@ -49,7 +49,12 @@ class Region {
   const std::byte* block(int64_t b) const { return blocks_[static_cast<size_t>(b - first_block_)].data(); }
   // Fixed: the bytes (allocated zeroed by the first call of prepare_fixed).
   Status prepare_fixed();
-  std::span<std::byte> fixed() { return {fixed_.data(), spec_.block_bytes}; }
+  // Bytes taken for writing belong to no token until commit_rows(): a step that ends before it leaves a region that
+  // can only be truncated to 0.
+  std::span<std::byte> fixed() {
+    uncommitted_ = true;
+    return {fixed_.data(), spec_.block_bytes};
+  }
   std::span<const std::byte> fixed() const { return {fixed_.data(), spec_.block_bytes}; }
 
   // Can the region go back to n rows? A ring can while every row that n needs is held; Fixed only to 0 or to where
@@ -71,6 +76,7 @@ class Region {
   std::vector<AlignedBuffer> blocks_;  // held blocks, from first_block_
   std::vector<AlignedBuffer> spare_;   // dropped blocks of a ring, used again
   AlignedBuffer fixed_;
+  bool uncommitted_ = false;  // Fixed: written since the last commit
 };
 
 // Regions of one layer of one sequence, in the order in which its mixer declared them.

@@ -19,8 +19,8 @@ struct RandomWeights {
   // Row `r` as floats.
   std::vector<float> row(int64_t r) const {
     std::vector<float> values(static_cast<size_t>(view.cols()));
-    quant::find_ops(view.dtype)->dequantize(view.data + static_cast<uint64_t>(r) * view.row_bytes, view.cols(),
-                                            values.data());
+    quant::find_ops(view.dtype)
+        ->dequantize(view.data + static_cast<uint64_t>(r) * view.row_bytes, view.cols(), values.data());
     return values;
   }
 };
@@ -31,14 +31,20 @@ inline std::vector<size_t> half_fields(DType dtype) {
     case DType::kQ4_1:
     case DType::kQ5_1:
     case DType::kQ4_K:
-    case DType::kQ5_K: return {0, 2};
-    case DType::kQ2_K: return {80, 82};
-    case DType::kQ3_K: return {108};
-    case DType::kQ6_K: return {208};
+    case DType::kQ5_K:
+      return {0, 2};
+    case DType::kQ2_K:
+      return {80, 82};
+    case DType::kQ3_K:
+      return {108};
+    case DType::kQ6_K:
+      return {208};
     case DType::kMXFP4:
     case DType::kF32:
-    case DType::kBF16: return {};
-    default: return {0};
+    case DType::kBF16:
+      return {};
+    default:
+      return {0};
   }
 }
 

@@ -13,10 +13,10 @@ enum class RefScaling : uint8_t { kNone, kLinear, kYarn };
 enum class RefGate : uint8_t { kSoftmax, kSoftmaxOfChosen, kSigmoid };
 
 struct RefLayer {
-  bool attends = true;   // else a recurrence
+  bool attends = true;  // else a recurrence
   int64_t n_heads = 0;
   int64_t n_kv_heads = 0;
-  int64_t window = 0;    // keys seen, the query's own included; 0 = all
+  int64_t window = 0;  // keys seen, the query's own included; 0 = all
   bool rope = true;
   double rope_base = 10000.0;
   bool rope_scaled = true;

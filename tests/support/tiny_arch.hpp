@@ -28,12 +28,12 @@ struct TinyArch {
   bool shared_expert = false;
   bool shared_gate = false;
   bool expert_bias = false;
-  bool own_output = true;      // the format has output.weight
+  bool own_output = true;       // the format has output.weight
   bool output_optional = true;  // and may leave it out
-  int window_pattern = 0;      // 0: no window key
+  int window_pattern = 0;       // 0: no window key
   bool sinks = false;
   bool q_gate = false;
-  bool half_rope = false;      // rotates half of the head
+  bool half_rope = false;  // rotates half of the head
   TinyMixer mixer = TinyMixer::kAttention;
   bool split_beta_alpha = false;  // delta: ssm_beta and ssm_alpha instead of ssm_ba
 };

@@ -60,12 +60,12 @@ struct TinyOptions {
   int64_t n_kv_heads = 2;
   int64_t head_dim = 16;
   int64_t d_ff = 96;
-  int64_t window = 8;            // of architectures that have window layers
-  int64_t n_experts = 4;         // of architectures with experts
+  int64_t window = 8;     // of architectures that have window layers
+  int64_t n_experts = 4;  // of architectures with experts
   int64_t n_experts_used = 2;
-  bool moe = false;              // experts where they are optional (llama)
-  bool extra_biases = false;     // biases where they are optional
-  bool tied_output = false;      // drops output.weight where it is optional
+  bool moe = false;           // experts where they are optional (llama)
+  bool extra_biases = false;  // biases where they are optional
+  bool tied_output = false;   // drops output.weight where it is optional
   TinyRope rope = TinyRope::kPlain;
   DType matrix_type = DType::kF32;  // of matrices that quantisers touch
   DType expert_type = DType::kF32;  // of expert matrices

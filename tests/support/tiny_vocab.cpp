@@ -32,10 +32,10 @@ std::vector<std::string> byte_symbols() {
 }  // namespace
 
 void add_tiny_vocab(TinyRecipe& recipe) {
-  constexpr std::array<const char*, 40> kPairs = {
-      "th", "in", "er", "an", "re", "on", "at", "en", "nd", "ou", "es", "or", "it", "is",
-      "ar", "st", "to", "al", "of", "ed", "as", "le", "ve", "se", "me", "de", "hi", "ri",
-      "ro", "ic", "ne", "ea", "ra", "ce", "li", "ch", "ll", "be", "ma", "si"};
+  constexpr std::array<const char*, 40> kPairs = {"th", "in", "er", "an", "re", "on", "at", "en", "nd", "ou",
+                                                  "es", "or", "it", "is", "ar", "st", "to", "al", "of", "ed",
+                                                  "as", "le", "ve", "se", "me", "de", "hi", "ri", "ro", "ic",
+                                                  "ne", "ea", "ra", "ce", "li", "ch", "ll", "be", "ma", "si"};
   std::vector<std::string> tokens = byte_symbols();
   std::vector<std::string> merges;
   for (const char* pair : kPairs) {

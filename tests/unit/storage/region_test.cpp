@@ -109,6 +109,22 @@ TEST_CASE("what was saved comes back byte for byte, and a clone is independent",
   CHECK(first.bytes() == third.bytes());
 }
 
+TEST_CASE("a fixed region that was written but not committed goes back to nothing only", "[storage]") {
+  SequenceState state = SequenceState::create({{fixed_spec()}}).value();
+  Region& region = state.layer(0).regions[0];
+  region.fixed()[3] = std::byte{1};
+  region.commit_rows(5);
+  state.set_tokens(5);
+  CHECK(state.can_truncate(5));
+  region.fixed()[3] = std::byte{2};  // a step that fails before its commit
+  CHECK_FALSE(state.can_truncate(5));
+  CHECK_FALSE(state.clone().value().can_truncate(5));
+  REQUIRE(state.can_truncate(0));
+  state.clear();
+  CHECK(std::as_const(region).fixed()[3] == std::byte{0});
+  CHECK(state.can_truncate(0));
+}
+
 TEST_CASE("any cut or foreign state is refused and changes nothing", "[storage]") {
   SequenceState state = SequenceState::create({{append_spec(), fixed_spec()}}).value();
   append(state.layer(0).regions[0], 3);
