@@ -143,7 +143,7 @@ Status read_moe(const Keys& keys, ModelConfig& config) {
   LCRUN_ASSIGN(config.moe.normalize, keys.meta().bool_or(keys.name("expert_weights_norm"), false));
   LCRUN_ASSIGN(const double scale, keys.finite_or("expert_weights_scale", 1.0));
   config.moe.scale = static_cast<float>(scale);
-  for (LayerConfig& layer : config.layers) layer.is_moe = true;
+  for (LayerConfig& layer : config.layers) layer.is_moe = layer.has_ffn = true;
   return {};
 }
 
@@ -234,6 +234,11 @@ Result<ModelConfig> read_common(const ggufish::ModelFile& file, std::string_view
     for (size_t i = 0; i < widths.size(); ++i) {
       config.layers[i].d_ff = widths[i];
       config.layers[i].has_ffn = widths[i] > 0;
+      // Width 0 says that the layer has none: then the file must not have one either.
+      if (widths[i] == 0 && file.find_tensor(format("blk.{}.ffn_down.weight", i)) != nullptr) {
+        return file.meta().fail(keys.name("feed_forward_length"), "0",
+                                format("the width of blk.{}.ffn_down.weight", i));
+      }
     }
   }
   LCRUN_TRY(read_heads(keys, config));

@@ -43,7 +43,8 @@ struct MoeConfig {
   int64_t d_ff = 0;         // of one expert
   int64_t d_ff_shared = 0;  // of the shared expert, 0 = none
   Gate gate = Gate::kSoftmax;
-  bool normalize = false;  // divide the chosen weights by their sum
+  bool normalize = false;    // divide the chosen weights by their sum
+  bool shared_gate = false;  // the shared expert is weighted by a sigmoid of its own
   float scale = 1.0F;
 };
 
@@ -86,6 +87,7 @@ struct ModelConfig {
   float attn_soft_cap = 0.0F;
   float logit_scale = 1.0F;
   float logit_soft_cap = 0.0F;
+  bool plain_ffn = false;             // no gate: the activation of ffn_up alone (starcoder2)
   float swiglu_limit = 0.0F;          // gpt-oss: clamp; 0 = plain GLU
   float swiglu_alpha = 1.0F;          // gpt-oss: slope of the sigmoid inside
   bool q_gate = false;                // each head's query is followed by a gate: output times sigmoid(gate)

@@ -23,15 +23,15 @@ class DenseFfn final : public FeedForward {
     ffn->activation_ = build.config.activation;
     const std::string gate = "ffn_gate" + tail;
     const std::string up = "ffn_up" + tail;
-    if (tensors.has(gate + ".weight")) {
+    const TensorView* up_view = build.file.find_tensor(tensors.name(up + ".weight"));
+    const bool fused = !build.config.plain_ffn && up_view != nullptr && up_view->ne[1] == 2 * d_ff;
+    if (!fused && !build.config.plain_ffn) {
       LCRUN_ASSIGN(auto gate_weights, tensors.matrix(gate + ".weight", d_ff, d_model));
       ffn->inputs_.push_back(std::move(gate_weights));
       LCRUN_ASSIGN(auto gate_bias, tensors.optional_vector(gate + ".bias", d_ff));
       ffn->input_biases_.push_back(std::move(gate_bias));
       ffn->gated_ = true;
     }
-    const TensorView* up_view = build.file.find_tensor(tensors.name(up + ".weight"));
-    const bool fused = !ffn->gated_ && up_view != nullptr && up_view->ne[1] == 2 * d_ff;
     ffn->gated_ = ffn->gated_ || fused;
     const int64_t up_rows = fused ? 2 * d_ff : d_ff;
     LCRUN_ASSIGN(auto up_weights, tensors.matrix(up + ".weight", up_rows, d_model));

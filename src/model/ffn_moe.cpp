@@ -137,9 +137,15 @@ Status MoeFfn::load_biases(const TensorLoader& tensors) {
 }
 
 Status MoeFfn::load_shared(const MixerBuild& build, const TensorLoader& tensors) {
-  if (moe_.d_ff_shared == 0) return {};
+  if (moe_.d_ff_shared == 0) {
+    if (!tensors.has("ffn_up_shexp.weight")) return {};
+    return build.file.meta().fail(arch_key(build.config, "expert_shared_feed_forward_length"), "0",
+                                  format("the width of {}", tensors.name("ffn_up_shexp.weight")));
+  }
   LCRUN_ASSIGN(shared_, create_dense_ffn(build, "_shexp", moe_.d_ff_shared));
-  LCRUN_ASSIGN(shared_gate_, tensors.optional_vector("ffn_gate_inp_shexp.weight", d_model_));
+  if (moe_.shared_gate) {
+    LCRUN_ASSIGN(shared_gate_, tensors.vector("ffn_gate_inp_shexp.weight", d_model_));
+  }
   return {};
 }
 

@@ -57,7 +57,7 @@ Result<std::vector<std::byte>> fill(const TinyTensor& tensor, uint64_t seed) {
   for (float& value : values) {
     value = static_cast<float>(tensor.mean + tensor.spread * (tensor.uniform ? random.uniform() : random.normal()));
   }
-  if (tensor.dtype == DType::kF32) {
+  if (tensor.dtype == DType::kF32 || tensor.dtype == DType::kI32) {  // as integers: nonsense of the right size
     std::vector<std::byte> bytes(values.size() * sizeof(float));
     std::memcpy(bytes.data(), values.data(), bytes.size());
     return bytes;

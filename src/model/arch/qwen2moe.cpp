@@ -8,6 +8,7 @@ namespace {
 
 Status configure(const ggufish::ModelFile& file, ModelConfig& config) {
   use_neox_rope(config);
+  config.moe.shared_gate = true;
   if (config.moe.d_ff_shared == 0) config.moe.d_ff_shared = config.layers.front().d_ff;
   return require_experts(file, config);
 }

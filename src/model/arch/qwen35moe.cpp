@@ -8,6 +8,7 @@ namespace {
 Status configure(const ggufish::ModelFile& file, ModelConfig& config) {
   config.ssm.tile_keys = true;
   config.moe.normalize = true;
+  config.moe.shared_gate = true;
   if (config.moe.d_ff_shared == 0) config.moe.d_ff_shared = config.layers.front().d_ff;
   LCRUN_TRY(require_experts(file, config));
   return configure_qwen_hybrid(file, config);

@@ -7,6 +7,7 @@ namespace {
 
 Status configure(const ggufish::ModelFile&, ModelConfig& config) {
   use_neox_rope(config);
+  config.plain_ffn = true;
   config.activation = kernels::Activation::kGeluTanh;
   return {};
 }
