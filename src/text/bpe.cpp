@@ -146,9 +146,10 @@ void BpeTokenizer::emit(const MergeSymbol& symbol, std::string_view word, std::v
   }
   for (const char c : word.substr(symbol.begin, symbol.size)) {
     const auto byte = static_cast<uint8_t>(c);
-    Token token = pre_.raw_utf8 ? vocab().byte_token(byte) : byte_symbols_[byte];
-    if (!vocab().has(token)) token = vocab().special().unk;
-    if (token >= 0) out.push_back(token);
+    const Token token = pre_.raw_utf8 ? vocab().byte_token(byte) : byte_symbols_[byte];
+    // A byte that the vocabulary lacks is dropped, as in the reference runtime: the unknown token of such
+    // vocabularies is often the one that ends a text, which no typed byte may become.
+    if (vocab().has(token)) out.push_back(token);
   }
 }
 
