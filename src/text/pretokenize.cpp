@@ -8,12 +8,6 @@ namespace lcrun::text {
 
 namespace {
 
-bool in_ranges(CodeRanges ranges, uint32_t value) {
-  const auto after = std::upper_bound(ranges.begin(), ranges.end(), value,
-                                      [](uint32_t v, const CodeRange& range) { return v < range.first; });
-  return after != ranges.begin() && value <= (after - 1)->last;
-}
-
 struct Char {
   uint32_t value = 0;
   CharClass bits = 0;
@@ -52,6 +46,8 @@ class Scanner {
 
   Char char_at(size_t at) const {
     if (at >= text_.size()) return {};
+    const auto byte = static_cast<unsigned char>(text_[at]);
+    if (byte < 0x80) return {byte, char_class(byte), 1};
     const CodePoint cp = decode_code_point(text_, at);
     return {cp.value, char_class(cp.value), cp.size};
   }
@@ -259,10 +255,10 @@ class Splitter {
 
 }  // namespace
 
-bool CharSet::contains(uint32_t value, CharClass bits) const {
-  if (!except.empty() && in_ranges(except, value)) return false;
-  if ((bits & any) != 0 && (bits & none) == 0) return true;
-  return !also.empty() && in_ranges(also, value);
+bool CharSet::in_ranges(CodeRanges ranges, uint32_t value) {
+  const auto after = std::upper_bound(ranges.begin(), ranges.end(), value,
+                                      [](uint32_t v, const CodeRange& range) { return v < range.first; });
+  return after != ranges.begin() && value <= (after - 1)->last;
 }
 
 void pre_tokenize(std::string_view text, std::span<const Stage> stages,

@@ -33,7 +33,11 @@ struct CharSet {
   CodeRanges also = {};
   CodeRanges except = {};
 
-  bool contains(uint32_t value, CharClass bits) const;
+  bool contains(uint32_t value, CharClass bits) const {
+    if ((bits & any) != 0 && (bits & none) == 0) return except.empty() || !in_ranges(except, value);
+    return !also.empty() && in_ranges(also, value);
+  }
+  static bool in_ranges(CodeRanges ranges, uint32_t value);
 };
 
 enum class Op : uint8_t {

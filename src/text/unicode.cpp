@@ -66,25 +66,8 @@ CharClass category_class(uint32_t cp) {
   }
 }
 
-CharClass ascii_class(uint32_t cp) {
-  if (cp == ' ') return kBlank;
-  if (cp == '\n') return kNewline | kLineFeed;
-  if (cp == '\r') return kNewline;
-  if (cp >= 9 && cp <= 12) return kWideSpace;
-  CharClass bits = category_class(cp);
-  if ((bits & kLetter) != 0) bits |= kAsciiLetter;
-  if ((bits & kNumber) != 0) bits |= kAsciiDigit;
-  if ((bits & (kPunct | kSymbol)) != 0) bits |= kAsciiPunct;
-  if (cp != 0 && std::string_view("$+<=>^~|").find(static_cast<char>(cp)) != std::string_view::npos) {
-    bits |= kMathAscii;
-  }
-  if (cp == '`') bits |= kBacktick;
-  if (cp == '/') bits |= kSlash;
-  return bits;
-}
-
 CharClass compute_class(uint32_t cp) {
-  if (cp < 0x80) return ascii_class(cp);
+  if (cp < 0x80) return detail::kAsciiClasses[cp];
   if (cp == 0x85) return kWideSpace;
   if (cp > 0x10FFFF) return kOther;
   return category_class(cp) | (is_han(cp) ? kHan : 0);
@@ -103,7 +86,7 @@ const CharClass* basic_plane() {
 
 }  // namespace
 
-CharClass char_class(uint32_t code_point) {
+CharClass detail::wide_class(uint32_t code_point) {
   static const CharClass* const table = basic_plane();
   return code_point < kTableSize ? table[code_point] : compute_class(code_point);
 }

@@ -5,6 +5,7 @@
 // added. Thread rule: any thread.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -43,7 +44,36 @@ inline constexpr CharClass kLetter = kLu | kLl | kLt | kLm | kLo;
 inline constexpr CharClass kSpace = kBlank | kNewline | kWideSpace;
 inline constexpr CharClass kAnyChar = (1u << 13) - 1;
 
-CharClass char_class(uint32_t code_point);
+namespace detail {
+constexpr CharClass ascii_class(uint32_t cp) {
+  if (cp == ' ') return kBlank;
+  if (cp == '\n') return kNewline | kLineFeed;
+  if (cp == '\r') return kNewline;
+  if (cp >= 9 && cp <= 12) return kWideSpace;
+  if (cp < 0x20 || cp == 0x7F) return kOther | kControl;
+  if (cp >= '0' && cp <= '9') return kNumber | kAsciiDigit;
+  if (cp >= 'A' && cp <= 'Z') return kLu | kAsciiLetter;
+  if (cp >= 'a' && cp <= 'z') return kLl | kAsciiLetter;
+  const auto one_of = [cp](std::string_view set) {
+    return set.find(static_cast<char>(cp)) != std::string_view::npos;
+  };
+  CharClass bits = (one_of("$+<=>^`|~") ? kSymbol : kPunct) | kAsciiPunct;
+  if (one_of("$+<=>^~|")) bits |= kMathAscii;
+  if (cp == '`') bits |= kBacktick;
+  if (cp == '/') bits |= kSlash;
+  return bits;
+}
+inline constexpr auto kAsciiClasses = [] {
+  std::array<CharClass, 128> classes{};
+  for (uint32_t cp = 0; cp < 128; ++cp) classes[cp] = ascii_class(cp);
+  return classes;
+}();
+CharClass wide_class(uint32_t code_point);
+}  // namespace detail
+
+inline CharClass char_class(uint32_t code_point) {
+  return code_point < 0x80 ? detail::kAsciiClasses[code_point] : detail::wide_class(code_point);
+}
 
 struct CodePoint {
   uint32_t value = 0;
