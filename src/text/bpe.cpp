@@ -131,7 +131,7 @@ bool BpeTokenizer::encode_whole(std::string_view word, std::vector<Token>& out) 
 void BpeTokenizer::push_symbols(std::string_view word, Merger& merger) const {
   merger.clear();
   for (size_t at = 0; at < word.size();) {
-    const size_t size = pre_.raw_utf8 ? std::min(announced_size(word[at]), word.size() - at) : 1;
+    const size_t size = pre_.raw_utf8 ? unit_size(word, at) : 1;
     const int32_t id =
         pre_.raw_utf8 ? symbol_of(word.substr(at, size)) : byte_symbols_[static_cast<uint8_t>(word[at])];
     merger.push(static_cast<uint32_t>(at), static_cast<uint32_t>(size), id);

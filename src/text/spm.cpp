@@ -13,7 +13,7 @@ namespace {
 
 constexpr unsigned kNeighbourBits = 23;  // 1 MiB of table; Gemma's vocabulary sets about 2 % of it
 
-std::string_view unit_at(std::string_view text, size_t at) { return text.substr(at, announced_size(text[at])); }
+std::string_view unit_at(std::string_view text, size_t at) { return text.substr(at, unit_size(text, at)); }
 
 uint32_t packed(std::string_view unit) {
   uint32_t bytes = 0;
@@ -89,7 +89,7 @@ void SpmTokenizer::encode_text(std::string_view text, bool after_special, std::v
 void SpmTokenizer::encode_stretch(std::string_view stretch, Merger& merger, std::vector<Token>& out) const {
   merger.clear();
   for (size_t at = 0; at < stretch.size();) {
-    const size_t size = unit_at(stretch, at).size();
+    const size_t size = unit_size(stretch, at);
     merger.push(static_cast<uint32_t>(at), static_cast<uint32_t>(size), -1);
     at += size;
   }

@@ -81,7 +81,7 @@ void UnigramTokenizer::encode_text(std::string_view text, bool, std::vector<Toke
     if (score > best[end].score) best[end] = {score, token, static_cast<uint32_t>(size)};
   };
   for (size_t begin = 0; begin < normal.size();) {
-    const size_t unit = std::min(announced_size(normal[begin]), normal.size() - begin);
+    const size_t unit = unit_size(normal, begin);
     const double so_far = best[begin].score;
     bool unit_is_token = false;
     int32_t node = TokenTrie::kRoot;

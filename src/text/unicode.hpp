@@ -86,10 +86,17 @@ CodePoint decode_code_point(std::string_view text, size_t at);
 
 void append_utf8(uint32_t code_point, std::string& out);
 
-// Bytes of the sequence that a lead byte announces; 1 for bytes that lead nothing. SentencePiece's units of text.
-constexpr size_t announced_size(char lead) {
-  const auto byte = static_cast<unsigned char>(lead);
-  return byte < 0xC0 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
+// Bytes of the unit of text at `at` (at < text.size()): a lead byte and the continuation bytes that it announces, as
+// far as they are there. What pair merging starts from.
+constexpr size_t unit_size(std::string_view text, size_t at) {
+  const auto lead = static_cast<unsigned char>(text[at]);
+  if (lead < 0xC0) return 1;
+  const size_t announced = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+  size_t size = 1;
+  while (size < announced && at + size < text.size() && (static_cast<unsigned char>(text[at + size]) & 0xC0) == 0x80) {
+    ++size;
+  }
+  return size;
 }
 
 uint32_t to_lower(uint32_t code_point);
