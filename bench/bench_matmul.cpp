@@ -42,14 +42,20 @@ bool parse(int argc, char** argv, Settings& s) {
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string name = argv[i];
     const char* value = argv[i + 1];
-    if (name == "--isa") s.isa = value;
-    else if (name == "--type") s.type = value;
-    else if (name == "--rows") s.batch = {std::atoll(value)};
-    else if (name == "--threads") s.threads = std::atoi(value);
-    else if (name == "--seconds") s.seconds = std::atof(value);
+    if (name == "--isa")
+      s.isa = value;
+    else if (name == "--type")
+      s.type = value;
+    else if (name == "--rows")
+      s.batch = {std::atoll(value)};
+    else if (name == "--threads")
+      s.threads = std::atoi(value);
+    else if (name == "--seconds")
+      s.seconds = std::atof(value);
     else if (name == "--shape" && std::strchr(value, 'x') != nullptr)
       s.shapes = {{std::atoll(value), std::atoll(std::strchr(value, 'x') + 1)}};
-    else return false;
+    else
+      return false;
   }
   return argc % 2 == 1;
 }
@@ -77,7 +83,8 @@ std::vector<std::byte> make_weights(const quant::QuantOps& ops, const Shape& sha
     std::vector<float> values(static_cast<size_t>(distinct * shape.cols));
     fill(values);
     for (int64_t r = 0; r < distinct; ++r) {
-      ops.quantize(values.data() + r * shape.cols, shape.cols, bytes.data() + static_cast<uint64_t>(r) * view.row_bytes);
+      std::byte* row = bytes.data() + static_cast<uint64_t>(r) * view.row_bytes;
+      ops.quantize(values.data() + r * shape.cols, shape.cols, row);
     }
   } else {
     for (size_t i = 0; i < repeat; ++i) bytes[i] = static_cast<std::byte>((i * 37) & 0x3b);
@@ -135,7 +142,9 @@ void bench(const Settings& s, const kernels::Weights& weights, int64_t batch) {
 int main(int argc, char** argv) {
   Settings s;
   if (!parse(argc, argv, s)) {
-    std::fprintf(stderr, "bench_matmul [--isa NAME] [--type NAME] [--rows M] [--threads N] [--shape CxR] [--seconds S]\n");
+    std::fprintf(stderr,
+                 "bench_matmul [--isa NAME] [--type NAME] [--rows M] [--threads N] [--shape COLSxROWS] "
+                 "[--seconds S]\n");
     return 2;
   }
   std::printf("# %s, best of runs in %.1f s each\n", cpu_model_name().c_str(), s.seconds);
@@ -149,7 +158,8 @@ int main(int argc, char** argv) {
       const double start = now(s.threads);
       const auto weights = kernels::Weights::prepare(view, s.threads);
       if (!weights.has_value()) return 1;
-      std::printf("# prepare %s: %.0f MB/s\n", type.name, static_cast<double>(view.size_bytes) / (now(s.threads) - start) * 1e-6);
+      const double took = now(s.threads) - start;
+      std::printf("# prepare %s: %.0f MB/s\n", type.name, static_cast<double>(view.size_bytes) / took * 1e-6);
       for (const std::string& isa : kernels::available_isas()) {
         if (s.isa.empty() ? isa == "scalar" : isa != s.isa) continue;
         if (!kernels::set_isa(isa).has_value()) return 1;

@@ -31,10 +31,14 @@ struct SubScale {
 // Scale and offset of sub-block j.
 inline SubScale sub_scale(const Packing& packing, const Unpacked& u, int j) {
   switch (packing.scale) {
-    case ScaleForm::kHalf: return {f16_to_f32(u.d), 0.0f};
-    case ScaleForm::kHalfOffset: return {f16_to_f32(u.d), f16_to_f32(u.m)};
-    case ScaleForm::kBf16: return {bf16_to_f32(u.d), 0.0f};
-    case ScaleForm::kSuper: return {f16_to_f32(u.d) * static_cast<float>(static_cast<int8_t>(u.sub[j])), 0.0f};
+    case ScaleForm::kHalf:
+      return {f16_to_f32(u.d), 0.0f};
+    case ScaleForm::kHalfOffset:
+      return {f16_to_f32(u.d), f16_to_f32(u.m)};
+    case ScaleForm::kBf16:
+      return {bf16_to_f32(u.d), 0.0f};
+    case ScaleForm::kSuper:
+      return {f16_to_f32(u.d) * static_cast<float>(static_cast<int8_t>(u.sub[j])), 0.0f};
     case ScaleForm::kSuperOffset:
       return {f16_to_f32(u.d) * static_cast<float>(u.sub[j]), f16_to_f32(u.m) * static_cast<float>(u.sub_offset[j])};
     case ScaleForm::kSuperNibble:

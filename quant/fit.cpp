@@ -146,8 +146,8 @@ void improve_pair(const float* x, int max_code, float d, float dmin, uint8_t& su
   float least = -1.0f;
   for (int s = std::max(0, sub_from - 1); s <= std::min(63, sub_from + 1); ++s) {
     for (int m = std::max(0, offset_from - 1); m <= std::min(63, offset_from + 1); ++m) {
-      const float error = take_codes(x, 32, d * static_cast<float>(s), -(dmin * static_cast<float>(m)), 0, max_code,
-                                     nullptr);
+      const float error =
+          take_codes(x, 32, d * static_cast<float>(s), -(dmin * static_cast<float>(m)), 0, max_code, nullptr);
       if (least >= 0.0f && error >= least) continue;
       least = error;
       sub = static_cast<uint8_t>(s);

@@ -19,10 +19,10 @@ namespace lcrun::quant {
 
 struct TypeInfo {
   DType dtype;
-  const char* name;      // "Q4_K": as GGUF tools print it
-  int32_t block_size;    // elements in a block; a row is a whole number of blocks
-  int32_t block_bytes;   // bytes of a block
-  bool removed;          // the id once existed and must be re-quantised
+  const char* name;     // "Q4_K": as GGUF tools print it
+  int32_t block_size;   // elements in a block; a row is a whole number of blocks
+  int32_t block_bytes;  // bytes of a block
+  bool removed;         // the id once existed and must be re-quantised
 };
 
 // Null for ids that GGUF does not define.

@@ -30,7 +30,7 @@ constexpr uint16_t f32_to_f16(float value) {
     const uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
     return static_cast<uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
   }
-  if (magnitude < 0x33000000u) return sign;  // below half of the least subnormal
+  if (magnitude < 0x33000000u) return sign;         // below half of the least subnormal
   const uint32_t shift = 126u - (magnitude >> 23);  // 14..24: bits of the mantissa that are lost
   const uint32_t mantissa = (magnitude & 0x7fffffu) | 0x800000u;
   const uint32_t kept = mantissa >> shift;

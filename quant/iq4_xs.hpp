@@ -1,4 +1,4 @@
-// IQ4_XS: 256 elements in 8 sub-blocks of 32, value = d * (s - 32) * level[code] with the levels of IQ4_NL, s of 6 bits.
+// IQ4_XS: 256 elements in 8 sub-blocks of 32, value = d * (s - 32) * level[code], the levels of IQ4_NL, s of 6 bits.
 //
 // Each sub-block's codes are laid out as in IQ4_NL; the low nibbles of s are in scales_l, the top two bits in scales_h.
 #pragma once

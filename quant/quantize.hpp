@@ -24,7 +24,6 @@ Result<uint64_t> quantized_bytes(const TensorView& source, DType target);
 
 // Converts all rows; dst must have quantized_bytes() bytes (kInvalidArgument otherwise, also for a source whose bytes
 // do not match its shape). The result and the report are the same for any number of threads.
-Result<QuantizeReport> quantize_tensor(const TensorView& source, DType target, std::span<std::byte> dst,
-                                       int n_threads);
+Result<QuantizeReport> quantize_tensor(const TensorView& source, DType target, std::span<std::byte> dst, int n_threads);
 
 }  // namespace lcrun::quant

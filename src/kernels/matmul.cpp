@@ -154,16 +154,19 @@ void pack_plain_panel(const Packer& packer, int64_t panel) {
 }
 
 Status check_source(const TensorView& source, const quant::TypeInfo& type) {
-  const bool whole = source.cols() > 0 && source.rows() > 0 && source.cols() % type.block_size == 0;
-  if (!whole) {
-    return make_error(Code::kInvalidArgument, "weights: found {} x {} values, wanted whole rows of {} for {}",
-                      source.rows(), source.cols(), type.block_size, type.name);
+  const int64_t rows = source.rows();
+  const int64_t cols = source.cols();
+  // Bounded before they are multiplied: shapes come from files.
+  constexpr int64_t kMostCols = int64_t{1} << 40;
+  if (cols <= 0 || rows <= 0 || cols > kMostCols || cols % type.block_size != 0) {
+    return make_error(Code::kInvalidArgument, "weights: found {} x {} values, wanted whole rows of {} for {}", rows,
+                      cols, type.block_size, type.name);
   }
-  const uint64_t row = quant::row_bytes(type, source.cols());
+  const uint64_t row = quant::row_bytes(type, cols);
   if (source.data == nullptr || source.row_bytes < row ||
-      source.size_bytes < source.row_bytes * static_cast<uint64_t>(source.rows() - 1) + row) {
+      source.size_bytes / source.row_bytes < static_cast<uint64_t>(rows)) {
     return make_error(Code::kInvalidArgument, "weights: found {} bytes in rows of {}, wanted {} rows of {}",
-                      source.size_bytes, source.row_bytes, source.rows(), row);
+                      source.size_bytes, source.row_bytes, rows, row);
   }
   return {};
 }
@@ -197,8 +200,8 @@ struct Split {
   int64_t groups;
 };
 
-// Work of one panel and one row and input, in multiply-adds: tasks below kLeastTask are not worth handing out, and
-// some kTasksPerThread tasks a thread even out the load.
+// Work is counted in multiply-adds: tasks below kLeastTask are not worth handing out, and some kTasksPerThread tasks a
+// thread even out the load.
 Split choose_split(std::span<const MatmulJob> jobs, int64_t n_rows, int64_t cols, int n_threads) {
   constexpr int64_t kLeastTask = int64_t{1} << 18;
   constexpr int64_t kTasksPerThread = 8;
@@ -309,7 +312,7 @@ void matmul(std::span<const MatmulJob> jobs, const Activations& x, int n_threads
   if (jobs.empty() || n_rows == 0) return;
   for (const MatmulJob& job : jobs) {
     LCRUN_CHECK(job.weights->cols() == x.x().cols);
-    LCRUN_CHECK(job.y.rows >= n_rows && job.y.stride >= job.weights->rows());
+    LCRUN_CHECK(job.y.rows >= n_rows && (n_rows == 1 || job.y.stride >= job.weights->rows()));
   }
   const Kernels& table = active();
   const Split split = choose_split(jobs, n_rows, x.x().cols, n_threads);

@@ -45,6 +45,7 @@ struct Bytes256 {
 };
 
 struct MatmulBackend {
+  using Quantizer = X86Quantizer;
   static constexpr int kLanes = 8;
   using F = __m256;
   using I = __m256i;

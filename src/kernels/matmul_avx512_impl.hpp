@@ -66,6 +66,7 @@ struct VnniCodes {
 #endif
 
 struct MatmulBackend {
+  using Quantizer = X86Quantizer;
   static constexpr int kLanes = 16;
   using F = __m512;
   using I = __m512i;

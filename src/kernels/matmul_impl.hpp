@@ -103,8 +103,10 @@ inline void add_step(typename B::F* acc, const typename B::template Codes<Kind>&
     typename B::I sums[C];
 #pragma GCC unroll 16
     for (int c = 0; c < C; ++c) {
-      if constexpr (kPack.zero_point != 0) sums[c] = B::broadcast(in.start + (row + c) * kSubs + s);
-      else sums[c] = B::zero_int();
+      if constexpr (kPack.zero_point != 0)
+        sums[c] = B::broadcast(in.start + (row + c) * kSubs + s);
+      else
+        sums[c] = B::zero_int();
     }
     B::template dot<Kind, C>(codes, s * 8 / kSubs, 8 / kSubs, in.q + row * kStep, sums);
 #pragma GCC unroll 16
@@ -285,52 +287,27 @@ void multiply_plain(const PlainTile& m) {
 }
 
 // --- activations -------------------------------------------------------------------------------------------------
-inline int32_t largest_magnitude_bits(const float* x) {
-  int32_t largest = 0;
-  for (int i = 0; i < kStep; ++i) {
-    int32_t bits;
-    std::memcpy(&bits, x + i, sizeof(bits));
-    bits &= 0x7fffffff;
-    largest = bits > largest ? bits : largest;
-  }
-  return largest;
-}
-
-// One block of 32: codes, scale and the sums of its halves. Written so that the compiler turns it into vectors;
-// rounding is the add-a-big-number kind (to nearest, ties to even), the same on every instruction set.
+// One block of 32: codes, the sums of its halves; returns the scale. See Group for blocks that are not finite.
+template <class B>
 inline float quantize_block(const float* x, int8_t* q, int32_t (&sums)[2]) {
   constexpr int32_t kNotFinite = 0x7f800000;
+  constexpr int32_t kNan = 0x7fc00000;
   constexpr int32_t kTiny = 0x0d800000;  // 2^-100: smaller blocks count as zeros, their reciprocal would overflow
-  constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23
-  constexpr int32_t kMagicBits = 0x4b400000;
-  const int32_t bits = largest_magnitude_bits(x);
-  sums[0] = 0;
-  sums[1] = 0;
+  const int32_t bits = B::Quantizer::largest_magnitude_bits(x);
+  float largest;
   if (bits >= kNotFinite || bits < kTiny) {
     std::memset(q, 0, kStep);
-    const int32_t nan_bits = 0x7fc00000;
-    float nan;
-    std::memcpy(&nan, &nan_bits, sizeof(nan));
-    return bits >= kNotFinite ? nan : 0.0f;
+    sums[0] = 0;
+    sums[1] = 0;
+    std::memcpy(&largest, &kNan, sizeof(largest));
+    return bits >= kNotFinite ? largest : 0.0f;
   }
-  float largest;
   std::memcpy(&largest, &bits, sizeof(largest));
-  const float inverse = 127.0f / largest;
-  int32_t codes[kStep];
-  for (int i = 0; i < kStep; ++i) {
-    const float shifted = x[i] * inverse + kMagic;
-    int32_t shifted_bits;
-    std::memcpy(&shifted_bits, &shifted, sizeof(shifted_bits));
-    codes[i] = shifted_bits - kMagicBits;
-  }
-  for (int i = 0; i < kStep; ++i) q[i] = static_cast<int8_t>(codes[i]);
-  for (int i = 0; i < kStep / 2; ++i) {
-    sums[0] += codes[i];
-    sums[1] += codes[i + kStep / 2];
-  }
+  B::Quantizer::encode(x, 127.0f / largest, q, sums);
   return largest / 127.0f;
 }
 
+template <class B>
 void quantize_row(const float* x, int64_t cols, int64_t n_steps, int64_t row, const Group& g) {
   for (int64_t step = 0; step < n_steps; ++step) {
     float padded[kStep];
@@ -342,7 +319,7 @@ void quantize_row(const float* x, int64_t cols, int64_t n_steps, int64_t row, co
     }
     const int64_t at = step * g.width + row;
     int32_t sums[2];
-    const float d = quantize_block(in, g.q + at * kStep, sums);
+    const float d = quantize_block<B>(in, g.q + at * kStep, sums);
     g.d[at] = d;
     g.sums32[at] = d * static_cast<float>(sums[0] + sums[1]);
     g.sums16[2 * at] = d * static_cast<float>(sums[0]);
@@ -379,7 +356,7 @@ constexpr MatmulSlots make_matmul_slots() {
   slots.plain[kPlainF32] = multiply_plain<B, kPlainF32>;
   slots.plain[kPlainF16] = multiply_plain<B, kPlainF16>;
   slots.plain[kPlainBF16] = multiply_plain<B, kPlainBF16>;
-  slots.quantize = quantize_row;
+  slots.quantize = quantize_row<B>;
   return slots;
 }
 

@@ -26,25 +26,25 @@ using quant::Packing;
 using quant::ScaleForm;
 
 constexpr int kPanelRows = 16;
-constexpr int kStep = 32;          // inputs in a step; also the block of quantised activations
-constexpr int kSuperSteps = 8;     // steps in a super block of 256
-constexpr int kGroupRows = 16;     // activation rows in a full group
+constexpr int kStep = 32;       // inputs in a step; also the block of quantised activations
+constexpr int kSuperSteps = 8;  // steps in a super block of 256
+constexpr int kGroupRows = 16;  // activation rows in a full group
 
 // The packings that have kernels: the index is the kind that the kernel table is keyed by.
 constexpr Packing kPackings[] = {
-    {4, 0, 32, ScaleForm::kHalf, Codebook::kNone, 8},          // Q4_0
-    {4, 0, 32, ScaleForm::kHalfOffset, Codebook::kNone, 0},    // Q4_1
-    {4, 1, 32, ScaleForm::kHalf, Codebook::kNone, 16},         // Q5_0
-    {4, 1, 32, ScaleForm::kHalfOffset, Codebook::kNone, 0},    // Q5_1
-    {8, 0, 32, ScaleForm::kHalf, Codebook::kNone, 128},        // Q8_0
-    {2, 0, 16, ScaleForm::kSuperNibble, Codebook::kNone, 0},   // Q2_K
-    {2, 1, 16, ScaleForm::kSuper, Codebook::kNone, 4},         // Q3_K
-    {4, 0, 32, ScaleForm::kSuperOffset, Codebook::kNone, 0},   // Q4_K
-    {4, 1, 32, ScaleForm::kSuperOffset, Codebook::kNone, 0},   // Q5_K
-    {4, 2, 16, ScaleForm::kSuper, Codebook::kNone, 32},        // Q6_K
-    {4, 0, 32, ScaleForm::kHalf, Codebook::kIq4, 128},         // IQ4_NL
-    {4, 0, 32, ScaleForm::kSuper, Codebook::kIq4, 128},        // IQ4_XS
-    {4, 0, 32, ScaleForm::kBf16, Codebook::kFp4, 16},          // MXFP4
+    {4, 0, 32, ScaleForm::kHalf, Codebook::kNone, 8},         // Q4_0
+    {4, 0, 32, ScaleForm::kHalfOffset, Codebook::kNone, 0},   // Q4_1
+    {4, 1, 32, ScaleForm::kHalf, Codebook::kNone, 16},        // Q5_0
+    {4, 1, 32, ScaleForm::kHalfOffset, Codebook::kNone, 0},   // Q5_1
+    {8, 0, 32, ScaleForm::kHalf, Codebook::kNone, 128},       // Q8_0
+    {2, 0, 16, ScaleForm::kSuperNibble, Codebook::kNone, 0},  // Q2_K
+    {2, 1, 16, ScaleForm::kSuper, Codebook::kNone, 4},        // Q3_K
+    {4, 0, 32, ScaleForm::kSuperOffset, Codebook::kNone, 0},  // Q4_K
+    {4, 1, 32, ScaleForm::kSuperOffset, Codebook::kNone, 0},  // Q5_K
+    {4, 2, 16, ScaleForm::kSuper, Codebook::kNone, 32},       // Q6_K
+    {4, 0, 32, ScaleForm::kHalf, Codebook::kIq4, 128},        // IQ4_NL
+    {4, 0, 32, ScaleForm::kSuper, Codebook::kIq4, 128},       // IQ4_XS
+    {4, 0, 32, ScaleForm::kBf16, Codebook::kFp4, 16},         // MXFP4
 };
 constexpr int kPackedKinds = sizeof(kPackings) / sizeof(kPackings[0]);
 // Plain kinds: panels of [input][16 rows] numbers.

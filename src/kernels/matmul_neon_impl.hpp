@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "src/kernels/matmul_quantize_impl.hpp"
 #include "src/kernels/matmul_unpack_impl.hpp"
 
 namespace lcrun::kernels {
@@ -35,6 +36,7 @@ struct Bytes128 {
 };
 
 struct MatmulBackend {
+  using Quantizer = PortableQuantizer;
   static constexpr int kLanes = 4;
   using F = float32x4_t;
   using I = int32x4_t;

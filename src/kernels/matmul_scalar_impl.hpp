@@ -5,6 +5,7 @@
 //   Codes<Kind>, unpack<Kind>(step, lane): the codes of kLanes rows from `lane` on
 //   dot<Kind, C>(codes, first, count, q, sums): sums[c] += code vectors first.. times the same inputs of row c of
 //   q, exact
+//   Quantizer: see matmul_quantize_impl.hpp
 //   loads of kLanes floats, halves, bytes; zero, broadcast, add, mul, fma, store, prefetch
 // fma here is a product and a sum: without hardware FMA a fused one would cost a library call each.
 #pragma once
@@ -13,12 +14,14 @@
 #include <cstring>
 
 #include "src/kernels/matmul_layout.hpp"
+#include "src/kernels/matmul_quantize_impl.hpp"
 
 namespace lcrun::kernels {
 namespace LCRUN_TARGET {
 namespace {
 
 struct MatmulBackend {
+  using Quantizer = PortableQuantizer;
   static constexpr int kLanes = kPanelRows;
   static constexpr int kMaxTile = 4;
   static constexpr int kChains = 1;

@@ -18,8 +18,8 @@ using namespace lcrun;
 using namespace lcrun::kernels;
 using lcrun::test::for_each_isa;
 using lcrun::test::Random;
-using lcrun::test::RandomWeights;
 using lcrun::test::random_weights;
+using lcrun::test::RandomWeights;
 
 namespace {
 
@@ -112,8 +112,8 @@ void check_product(const RandomWeights& source, const Matrix& x, const Matrix& y
       total += wanted.squares;
     }
   }
-  INFO(quant::type_name(source.view.dtype) << " " << x.view.rows << " x " << x.view.cols << " x "
-                                           << source.view.rows());
+  INFO(quant::type_name(source.view.dtype)
+       << " " << x.view.rows << " x " << x.view.cols << " x " << source.view.rows());
   // Float sums of some 20 terms a step; formats with an offset add two large parts of opposite sign.
   CHECK(worst < 1e-5);
   // Activations of 8 bits: a step of max/127 leaves max/127/sqrt(12) a value, here some 0.5 % of its size.

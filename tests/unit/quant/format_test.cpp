@@ -100,7 +100,7 @@ TEST_CASE("every half widens and narrows to itself", "[quant]") {
 }
 
 TEST_CASE("narrowing rounds to nearest, ties to even", "[quant]") {
-  REQUIRE(f32_to_f16(1.0f + 0x1p-11f) == 0x3c00);           // tie, even below
+  REQUIRE(f32_to_f16(1.0f + 0x1p-11f) == 0x3c00);             // tie, even below
   REQUIRE(f32_to_f16(1.0f + 0x1p-10f + 0x1p-11f) == 0x3c02);  // tie, even above
   REQUIRE(f32_to_f16(65519.0f) == 0x7bff);
   REQUIRE(f32_to_f16(65520.0f) == 0x7c00);

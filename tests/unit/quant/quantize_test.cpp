@@ -57,18 +57,30 @@ double relative_error(const std::vector<float>& x, const std::vector<float>& y) 
 // 4.4 / 2^b / sqrt(12) sigma; the search and the offsets bring it below that, the rounding of scales above it.
 double bound_of(DType dtype) {
   switch (dtype) {
-    case DType::kF32: return 0.0;
-    case DType::kF16: return 3e-4;
-    case DType::kBF16: return 2.5e-3;
-    case DType::kQ8_0: return 6e-3;
-    case DType::kQ6_K: return 0.018;
-    case DType::kQ5_0: return 0.042;
-    case DType::kQ5_1: return 0.038;
-    case DType::kQ5_K: return 0.038;
-    case DType::kQ4_0: return 0.085;
-    case DType::kQ4_1: return 0.077;
-    case DType::kQ4_K: return 0.077;
-    default: return -1.0;
+    case DType::kF32:
+      return 0.0;
+    case DType::kF16:
+      return 3e-4;
+    case DType::kBF16:
+      return 2.5e-3;
+    case DType::kQ8_0:
+      return 6e-3;
+    case DType::kQ6_K:
+      return 0.018;
+    case DType::kQ5_0:
+      return 0.042;
+    case DType::kQ5_1:
+      return 0.038;
+    case DType::kQ5_K:
+      return 0.038;
+    case DType::kQ4_0:
+      return 0.085;
+    case DType::kQ4_1:
+      return 0.077;
+    case DType::kQ4_K:
+      return 0.077;
+    default:
+      return -1.0;
   }
 }
 
