@@ -17,6 +17,7 @@ MAX_FILE_LINES = 600
 MAX_FUNCTION_LINES = 60
 MAX_TEST_LINES = 120
 MAX_COLUMNS = 120
+DATA = "tests/golden/"  # texts of others, as they are
 CODE = {".cpp", ".hpp", ".h", ".c", ".cu", ".cuh"}
 COUNTED = CODE | {".py", ".sh"}
 UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
@@ -82,7 +83,7 @@ def check_file(path, text, has_header):
     if suffix in COUNTED and len(lines) > MAX_FILE_LINES:
         yield 1, f"{len(lines)} lines, wanted at most {MAX_FILE_LINES}"
     for number, line in enumerate(lines, 1):
-        if suffix in COUNTED and len(line) > MAX_COLUMNS:
+        if suffix in COUNTED and len(line) > MAX_COLUMNS and not path.startswith(DATA):
             yield number, f"{len(line)} columns, wanted at most {MAX_COLUMNS}"
         if UNFINISHED.search(line):
             yield number, f"unfinished work is marked here: {line.strip()[:60]}"

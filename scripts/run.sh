@@ -42,7 +42,7 @@ build() {
 
 demonstrate() {
   local model=$1 text=$ROOT/examples/long_text/harbour_log.txt
-  local question="What is the name of the lighthouse keeper's dog?"
+  local question="What is the lighthouse keeper's dog called?"
   say "demonstration: reading $(wc -w <"$text") words (examples/long_text/harbour_log.txt), then one question"
   say "question: $question"
   say "lcrun -m $model -c 1000000 -f examples/long_text/harbour_log.txt -p \"$question\" -n 64 --temp 0"

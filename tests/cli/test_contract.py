@@ -4,12 +4,11 @@ import json
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
-OK, INTERNAL, USAGE, BAD_MODEL, NO_MEMORY, STORAGE, BAD_SESSION, UNSUPPORTED, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 7, 130
+OK, USAGE, BAD_MODEL, NO_MEMORY, STORAGE, INTERRUPTED = 0, 2, 3, 4, 5, 130
 
 
 def binary():
@@ -82,6 +81,15 @@ def test_a_reader_that_leaves_early_is_no_error(smollm2):
     child.stdout.close()
     child.stderr.read()
     assert child.wait(timeout=120) == OK
+
+
+def test_an_open_stdin_is_not_waited_for(smollm2):
+    child = subprocess.Popen([binary(), "-m", smollm2, "-p", "Hi", "-n", "2", "--temp", "0"], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        assert child.wait(timeout=120) == OK
+    finally:
+        child.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -168,14 +176,3 @@ def test_bench_speaks_llama_benchs_fields(lcrun, smollm2):
         assert row["avg_ts"] > 0 and len(row["samples_ts"]) == 2
         for key in ("model_filename", "n_depth", "type_k", "n_threads", "stddev_ts", "bytes_per_token", "isa"):
             assert key in row, key
-
-
-def test_decoding_does_not_wait_for_stdin(smollm2):
-    start = time.monotonic()
-    child = subprocess.Popen([binary(), "-m", smollm2, "-p", "Hi", "-n", "2", "--temp", "0"], stdin=subprocess.PIPE,
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    try:
-        assert child.wait(timeout=120) == OK
-    finally:
-        child.kill()
-    assert time.monotonic() - start < 120
