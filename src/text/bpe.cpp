@@ -15,7 +15,7 @@ constexpr std::string_view kPreKey = "tokenizer.ggml.pre";
 
 // GPT-2's alphabet: printable Latin-1 bytes stand for themselves, the others for U+0100 on, in order.
 struct ByteAlphabet {
-  std::array<uint16_t, 256> char_of{};  // byte -> code point
+  std::array<uint16_t, 256> char_of{};   // byte -> code point
   std::array<int16_t, 0x144> byte_of{};  // code point -> byte or -1
 
   constexpr ByteAlphabet() {
@@ -132,8 +132,7 @@ void BpeTokenizer::push_symbols(std::string_view word, Merger& merger) const {
   merger.clear();
   for (size_t at = 0; at < word.size();) {
     const size_t size = pre_.raw_utf8 ? unit_size(word, at) : 1;
-    const int32_t id =
-        pre_.raw_utf8 ? symbol_of(word.substr(at, size)) : byte_symbols_[static_cast<uint8_t>(word[at])];
+    const int32_t id = pre_.raw_utf8 ? symbol_of(word.substr(at, size)) : byte_symbols_[static_cast<uint8_t>(word[at])];
     merger.push(static_cast<uint32_t>(at), static_cast<uint32_t>(size), id);
     at += size;
   }

@@ -13,7 +13,7 @@ struct MergeSymbol {
   uint32_t size = 0;   // bytes; 0 = merged into the symbol before it
   uint32_t previous = 0;
   uint32_t next = 0;
-  int32_t id = -1;     // of the word's alphabet; -1 = none
+  int32_t id = -1;  // of the word's alphabet; -1 = none
 };
 inline constexpr uint32_t kNoSymbol = UINT32_MAX;
 

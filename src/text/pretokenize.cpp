@@ -56,13 +56,20 @@ class Scanner {
 
   size_t match_one(const Alternative& a, size_t at, const Char& first) {
     switch (a.op) {
-      case Op::kRun: return match_run(a, at, first);
-      case Op::kContraction: return skip_contraction(at, false);
-      case Op::kContractionAnyCase: return skip_contraction(at, true);
-      case Op::kCased: return match_cased(a, at, first);
-      case Op::kSpacedLetters: return match_spaced_letters(a, at, first);
-      case Op::kDigitGroups: return match_digit_group(a, at, first);
-      default: return (first.bits & kSpace) != 0 ? match_spaces(a.op, at) : at;
+      case Op::kRun:
+        return match_run(a, at, first);
+      case Op::kContraction:
+        return skip_contraction(at, false);
+      case Op::kContractionAnyCase:
+        return skip_contraction(at, true);
+      case Op::kCased:
+        return match_cased(a, at, first);
+      case Op::kSpacedLetters:
+        return match_spaced_letters(a, at, first);
+      case Op::kDigitGroups:
+        return match_digit_group(a, at, first);
+      default:
+        return (first.bits & kSpace) != 0 ? match_spaces(a.op, at) : at;
     }
   }
 
@@ -198,9 +205,12 @@ class Scanner {
     const SpaceRun& run = space_run(at);
     const bool ends_text = run.end == text_.size();
     switch (op) {
-      case Op::kLineBreaks: return std::max(at, run.after_line_break);
-      case Op::kSpacesBeforeText: return ends_text ? run.end : run.last;
-      case Op::kSpacesAtEnd: return ends_text ? run.end : at;
+      case Op::kLineBreaks:
+        return std::max(at, run.after_line_break);
+      case Op::kSpacesBeforeText:
+        return ends_text ? run.end : run.last;
+      case Op::kSpacesAtEnd:
+        return ends_text ? run.end : at;
       case Op::kSpaceCascade: {
         const size_t followed_by_no_text = ends_text ? run.count : run.count - 1;
         size_t take = 512;
@@ -209,7 +219,8 @@ class Scanner {
         for (size_t i = 0; i < take; ++i) end = next(end);
         return end;
       }
-      default: return at;
+      default:
+        return at;
     }
   }
 

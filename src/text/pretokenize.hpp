@@ -4,8 +4,10 @@
 // tried in order at every position, as a regular expression's are; what no alternative matches stays together as a
 // piece of its own; the pieces of one stage are the texts of the next. An alternative is plain data that a small
 // scanner interprets: no back-tracking, no recursion over the text, time linear in it, memory constant.
-// Where the reference runtime only approximates a published rule (case and marks outside ASCII in "gpt-4o" and
-// "tekken", script Han in "kimi-k2") the published one holds, for the model was trained with it.
+// Where the reference runtime only approximates a published rule the published one holds, for the model was trained
+// with it: case and marks outside ASCII ("gpt-4o", "tekken", "tiny_aya", "youtu", "kimi-k2"), script Han ("kimi-k2"),
+// white space inside a range of code points such as U+3000 in deepseek-llm's marks. Digits outside ASCII and the word
+// border in "tiny_aya" follow the reference runtime.
 // Thread rule: tables are constant; a Scanner belongs to one call.
 #pragma once
 

@@ -36,8 +36,8 @@ class SpecialMatcher {
   struct Node {
     int32_t first_child = -1;
     int32_t next_sibling = -1;
-    int32_t fallback = 0;   // node of the longest proper suffix that is a path
-    int32_t shorter = -1;   // nearest node on the chain of fallbacks that ends a token
+    int32_t fallback = 0;  // node of the longest proper suffix that is a path
+    int32_t shorter = -1;  // nearest node on the chain of fallbacks that ends a token
     Token token = -1;
     uint32_t depth = 0;
     uint8_t byte = 0;

@@ -18,7 +18,8 @@ Result<std::unique_ptr<const Tokenizer>> load_kind(const ggufish::Metadata& meta
   if (model == "gpt2" || model == "gemma4") return load_bpe(meta, model);
   if (model == "t5") return load_unigram(meta);
   if (model == "bert") return load_word_piece(meta);
-  Error error = meta.fail(kModelKey, format("\"{}\"", model), "one of \"llama\", \"gpt2\", \"gemma4\", \"t5\", \"bert\"");
+  Error error =
+      meta.fail(kModelKey, format("\"{}\"", model), "one of \"llama\", \"gpt2\", \"gemma4\", \"t5\", \"bert\"");
   error.code = Code::kUnsupported;
   return error;
 }
@@ -33,9 +34,7 @@ Result<std::unique_ptr<const Tokenizer>> Tokenizer::load(const ggufish::Metadata
   }
 }
 
-Result<std::unique_ptr<const Tokenizer>> Tokenizer::load(const ggufish::ModelFile& file) {
-  return load(file.meta());
-}
+Result<std::unique_ptr<const Tokenizer>> Tokenizer::load(const ggufish::ModelFile& file) { return load(file.meta()); }
 
 void append_escaped(std::string_view text, std::string& out) {
   while (true) {

@@ -32,12 +32,8 @@ class TokenizerBase : public Tokenizer {
   std::string piece(Token token, bool special) const override;
   std::string decode(std::span<const Token> tokens, bool special) const override;
   std::string_view raw_text(Token token) const override { return vocab_.has(token) ? vocab_.text(token) : ""; }
-  bool is_control(Token token) const override {
-    return vocab_.has(token) && (vocab_.attr(token) & kControlToken) != 0;
-  }
-  bool is_end_of_generation(Token token) const override {
-    return vocab_.has(token) && vocab_.ends_generation(token);
-  }
+  bool is_control(Token token) const override { return vocab_.has(token) && (vocab_.attr(token) & kControlToken) != 0; }
+  bool is_end_of_generation(Token token) const override { return vocab_.has(token) && vocab_.ends_generation(token); }
   std::string_view model_name() const override { return model_name_; }
   std::string_view pre_tokenizer_name() const override { return pre_name_; }
 

@@ -16,12 +16,12 @@ struct Range {
 };
 
 // Script=Han, Unicode 15.1 (Scripts.txt).
-constexpr Range kHanRanges[] = {
-    {0x2E80, 0x2E99},   {0x2E9B, 0x2EF3},   {0x2F00, 0x2FD5},   {0x3005, 0x3005},   {0x3007, 0x3007},
-    {0x3021, 0x3029},   {0x3038, 0x303B},   {0x3400, 0x4DBF},   {0x4E00, 0x9FFF},   {0xF900, 0xFA6D},
-    {0xFA70, 0xFAD9},   {0x16FE2, 0x16FE3}, {0x16FF0, 0x16FF1}, {0x20000, 0x2A6DF}, {0x2A700, 0x2B739},
-    {0x2B740, 0x2B81D}, {0x2B820, 0x2CEA1}, {0x2CEB0, 0x2EBE0}, {0x2EBF0, 0x2EE5D}, {0x2F800, 0x2FA1D},
-    {0x30000, 0x3134A}, {0x31350, 0x323AF}};
+constexpr Range kHanRanges[] = {{0x2E80, 0x2E99},   {0x2E9B, 0x2EF3},   {0x2F00, 0x2FD5},   {0x3005, 0x3005},
+                                {0x3007, 0x3007},   {0x3021, 0x3029},   {0x3038, 0x303B},   {0x3400, 0x4DBF},
+                                {0x4E00, 0x9FFF},   {0xF900, 0xFA6D},   {0xFA70, 0xFAD9},   {0x16FE2, 0x16FE3},
+                                {0x16FF0, 0x16FF1}, {0x20000, 0x2A6DF}, {0x2A700, 0x2B739}, {0x2B740, 0x2B81D},
+                                {0x2B820, 0x2CEA1}, {0x2CEB0, 0x2EBE0}, {0x2EBF0, 0x2EE5D}, {0x2F800, 0x2FA1D},
+                                {0x30000, 0x3134A}, {0x31350, 0x323AF}};
 
 bool is_han(uint32_t cp) {
   if (cp < kHanRanges[0].first) return false;
@@ -36,33 +36,45 @@ CharClass category_class(uint32_t cp) {
   if ((cp >= 0x2FFC && cp <= 0x2FFF) || cp == 0x31EF) return kSymbol;
   if (cp >= 0x2EBF0 && cp <= 0x2EE5D) return kLo;
   switch (utf8proc_category(static_cast<utf8proc_int32_t>(cp))) {
-    case UTF8PROC_CATEGORY_LU: return kLu;
-    case UTF8PROC_CATEGORY_LL: return kLl;
-    case UTF8PROC_CATEGORY_LT: return kLt;
-    case UTF8PROC_CATEGORY_LM: return kLm;
-    case UTF8PROC_CATEGORY_LO: return kLo;
+    case UTF8PROC_CATEGORY_LU:
+      return kLu;
+    case UTF8PROC_CATEGORY_LL:
+      return kLl;
+    case UTF8PROC_CATEGORY_LT:
+      return kLt;
+    case UTF8PROC_CATEGORY_LM:
+      return kLm;
+    case UTF8PROC_CATEGORY_LO:
+      return kLo;
     case UTF8PROC_CATEGORY_MN:
     case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME: return kMark;
+    case UTF8PROC_CATEGORY_ME:
+      return kMark;
     case UTF8PROC_CATEGORY_ND:
     case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_NO: return kNumber;
+    case UTF8PROC_CATEGORY_NO:
+      return kNumber;
     case UTF8PROC_CATEGORY_PC:
     case UTF8PROC_CATEGORY_PD:
     case UTF8PROC_CATEGORY_PS:
     case UTF8PROC_CATEGORY_PE:
     case UTF8PROC_CATEGORY_PI:
     case UTF8PROC_CATEGORY_PF:
-    case UTF8PROC_CATEGORY_PO: return kPunct;
+    case UTF8PROC_CATEGORY_PO:
+      return kPunct;
     case UTF8PROC_CATEGORY_SM:
     case UTF8PROC_CATEGORY_SC:
     case UTF8PROC_CATEGORY_SK:
-    case UTF8PROC_CATEGORY_SO: return kSymbol;
+    case UTF8PROC_CATEGORY_SO:
+      return kSymbol;
     case UTF8PROC_CATEGORY_ZS:
     case UTF8PROC_CATEGORY_ZL:
-    case UTF8PROC_CATEGORY_ZP: return kWideSpace;
-    case UTF8PROC_CATEGORY_CN: return kOther;
-    default: return kOther | kControl;
+    case UTF8PROC_CATEGORY_ZP:
+      return kWideSpace;
+    case UTF8PROC_CATEGORY_CN:
+      return kOther;
+    default:
+      return kOther | kControl;
   }
 }
 
@@ -138,9 +150,9 @@ uint32_t base_letter(uint32_t code_point) {
   if (code_point < 0x80) return code_point;
   std::array<utf8proc_int32_t, 32> parts{};
   int boundary = 0;
-  const auto count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(code_point), parts.data(),
-                                             static_cast<utf8proc_ssize_t>(parts.size()), UTF8PROC_DECOMPOSE,
-                                             &boundary);
+  const auto count =
+      utf8proc_decompose_char(static_cast<utf8proc_int32_t>(code_point), parts.data(),
+                              static_cast<utf8proc_ssize_t>(parts.size()), UTF8PROC_DECOMPOSE, &boundary);
   return count > 0 ? static_cast<uint32_t>(parts[0]) : code_point;
 }
 

@@ -25,10 +25,10 @@ inline constexpr CharClass kMark = 1u << 5;
 inline constexpr CharClass kNumber = 1u << 6;
 inline constexpr CharClass kPunct = 1u << 7;
 inline constexpr CharClass kSymbol = 1u << 8;
-inline constexpr CharClass kBlank = 1u << 9;     // U+0020 alone
-inline constexpr CharClass kNewline = 1u << 10;  // CR and LF
+inline constexpr CharClass kBlank = 1u << 9;       // U+0020 alone
+inline constexpr CharClass kNewline = 1u << 10;    // CR and LF
 inline constexpr CharClass kWideSpace = 1u << 11;  // all other white space
-inline constexpr CharClass kOther = 1u << 12;    // control, format, private, unassigned, surrogate
+inline constexpr CharClass kOther = 1u << 12;      // control, format, private, unassigned, surrogate
 // Subsets.
 inline constexpr CharClass kAsciiLetter = 1u << 13;
 inline constexpr CharClass kAsciiDigit = 1u << 14;
@@ -37,8 +37,8 @@ inline constexpr CharClass kMathAscii = 1u << 16;   // $ + < = > ^ ~ |
 inline constexpr CharClass kBacktick = 1u << 17;
 inline constexpr CharClass kLineFeed = 1u << 18;
 inline constexpr CharClass kSlash = 1u << 19;
-inline constexpr CharClass kHan = 1u << 20;         // script Han
-inline constexpr CharClass kControl = 1u << 21;     // kOther without the unassigned ones
+inline constexpr CharClass kHan = 1u << 20;      // script Han
+inline constexpr CharClass kControl = 1u << 21;  // kOther without the unassigned ones
 
 inline constexpr CharClass kLetter = kLu | kLl | kLt | kLm | kLo;
 inline constexpr CharClass kSpace = kBlank | kNewline | kWideSpace;
@@ -54,9 +54,7 @@ constexpr CharClass ascii_class(uint32_t cp) {
   if (cp >= '0' && cp <= '9') return kNumber | kAsciiDigit;
   if (cp >= 'A' && cp <= 'Z') return kLu | kAsciiLetter;
   if (cp >= 'a' && cp <= 'z') return kLl | kAsciiLetter;
-  const auto one_of = [cp](std::string_view set) {
-    return set.find(static_cast<char>(cp)) != std::string_view::npos;
-  };
+  const auto one_of = [cp](std::string_view set) { return set.find(static_cast<char>(cp)) != std::string_view::npos; };
   CharClass bits = (one_of("$+<=>^`|~") ? kSymbol : kPunct) | kAsciiPunct;
   if (one_of("$+<=>^~|")) bits |= kMathAscii;
   if (cp == '`') bits |= kBacktick;

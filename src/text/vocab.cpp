@@ -36,14 +36,21 @@ size_t slot_hash(std::string_view text) { return static_cast<size_t>(XXH3_64bits
 
 TokenAttr attr_of_type(int64_t type, std::string_view text) {
   switch (type) {
-    case 1: return kNormalToken;
-    case 2: return kUnknownToken;
-    case 3: return kControlToken;
-    case 4: return kUserDefinedToken;
-    case 5: return kUnusedToken;
+    case 1:
+      return kNormalToken;
+    case 2:
+      return kUnknownToken;
+    case 3:
+      return kControlToken;
+    case 4:
+      return kUserDefinedToken;
+    case 5:
+      return kUnusedToken;
     // A text that names no byte ("<0x-1>") is plain text: its digits are never trusted.
-    case 6: return is_byte_text(text) ? kByteToken : kNormalToken;
-    default: return 0;
+    case 6:
+      return is_byte_text(text) ? kByteToken : kNormalToken;
+    default:
+      return 0;
   }
 }
 
@@ -167,10 +174,17 @@ Token Vocab::special_id(const ggufish::Metadata& meta, std::string_view key, Tok
 Status Vocab::load_special_ids(const ggufish::Metadata& meta, VocabKind kind) {
   SpecialTokens defaults;
   switch (kind) {
-    case VocabKind::kSpm: defaults = {.bos = 1, .eos = 2, .unk = 0}; break;
-    case VocabKind::kWordPiece: defaults = {.bos = 101, .unk = 100, .pad = 0, .sep = 102}; break;
-    case VocabKind::kUnigram: defaults = {.eos = 1, .unk = 2, .pad = 0}; break;
-    case VocabKind::kBpe: break;
+    case VocabKind::kSpm:
+      defaults = {.bos = 1, .eos = 2, .unk = 0};
+      break;
+    case VocabKind::kWordPiece:
+      defaults = {.bos = 101, .unk = 100, .pad = 0, .sep = 102};
+      break;
+    case VocabKind::kUnigram:
+      defaults = {.eos = 1, .unk = 2, .pad = 0};
+      break;
+    case VocabKind::kBpe:
+      break;
   }
   special_.bos = special_id(meta, "tokenizer.ggml.bos_token_id", defaults.bos);
   special_.eos = special_id(meta, "tokenizer.ggml.eos_token_id", defaults.eos);

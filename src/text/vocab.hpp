@@ -27,7 +27,7 @@ inline constexpr TokenAttr kUnknownToken = 2;
 inline constexpr TokenAttr kControlToken = 4;
 inline constexpr TokenAttr kUserDefinedToken = 8;
 inline constexpr TokenAttr kUnusedToken = 16;
-inline constexpr TokenAttr kByteToken = 32;  // "<0xHH>", checked
+inline constexpr TokenAttr kByteToken = 32;   // "<0xHH>", checked
 inline constexpr TokenAttr kStripRight = 64;  // eats the white space after it
 inline constexpr TokenAttr kStripLeft = 128;
 

@@ -16,8 +16,7 @@ namespace lcrun::text {
 
 class WordCache {
  public:
-  explicit WordCache(size_t text_bytes)
-      : slots_(std::bit_ceil(std::clamp<size_t>(text_bytes / 32, 1, 1 << 15))) {}
+  explicit WordCache(size_t text_bytes) : slots_(std::bit_ceil(std::clamp<size_t>(text_bytes / 32, 1, 1 << 15))) {}
 
   // Appends the tokens of `word` to `out`, by encode(word, out) when it is not remembered. Word and out must stay
   // where they are for the life of the cache (out may grow).

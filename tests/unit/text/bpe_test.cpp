@@ -42,7 +42,9 @@ TEST_CASE("merging agrees with its definition on random words and merge lists", 
     std::vector<std::string> symbols{"a", "b", "c"};
     std::vector<std::string> merges;
     while (merges.size() < 14) {
-      const auto pick = [&] { return symbols[static_cast<size_t>(random.below(static_cast<int64_t>(symbols.size())))]; };
+      const auto pick = [&] {
+        return symbols[static_cast<size_t>(random.below(static_cast<int64_t>(symbols.size())))];
+      };
       const std::string left = pick();
       const std::string right = pick();
       if (std::find(symbols.begin(), symbols.end(), left + right) != symbols.end()) continue;
@@ -128,7 +130,9 @@ TEST_CASE("raw byte-pair vocabularies mark blanks and fall back to bytes", "[tex
   vocab.add_bytes();
   const Token blank = vocab.add("\xE2\x96\x81");
   const Token a = vocab.add("a");
-  const Token joined = vocab.add("\xE2\x96\x81" "a");
+  const Token joined = vocab.add(
+      "\xE2\x96\x81"
+      "a");
   const Token lines = vocab.add("\n\n");
   vocab.merges = {"\xE2\x96\x81 a"};
   vocab.scores.clear();

@@ -55,26 +55,21 @@ std::vector<Rule> rules() {
       {"qwen2", {llama3_like("\\p{N}")}},
       {"ufakzeka", {llama3_like("\\p{N}").substr(kContractions.size() + 1)}},
       {"minicpm5", {"\\p{N}{1,3}", llama3_like("\\p{N}+")}},
-      {"qwen35",
-       {kContractions + "|" + kLead + "[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" + kEnd}},
+      {"qwen35", {kContractions + "|" + kLead + "[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" + kEnd}},
       {"jais-2",
        {kContractions + "|" + kLead +
         "\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s{512}(?!\\S)|\\s{256}(?!\\S)|"
         "\\s{128}(?!\\S)|\\s{64}(?!\\S)|\\s{32}(?!\\S)|\\s{16}(?!\\S)|\\s{8}(?!\\S)|\\s{4}(?!\\S)|"
         "\\s{1,2}(?!\\S)|\\s{1}"}},
-      {"seed-coder",
-       {kContractions + "|" + kLead + "\\p{L}+|\\p{N}{1}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|" + kEnd}},
+      {"seed-coder", {kContractions + "|" + kLead + "\\p{L}+|\\p{N}{1}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|" + kEnd}},
       {"bailingmoe",
        {"'(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}| "
         "?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+"}},
       {"laguna", {"[^\\n]+|[\\n]+", llama3_like("\\p{N}")}},
       {"deepseek-coder", {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", deepseek_asian, "\\p{N}"}},
-      {"deepseek-v3",
-       {"\\p{N}{1,3}", han_kana, kMarkedWord + " ?[\\p{P}\\p{S}]+[\\r\\n]*|" + kEnd}},
-      {"spark2_5",
-       {"\\p{N}{1,3}", han_kana, kMarkedWord + " ?[\\p{P}\\p{S}]+|[\\r\\n]|\\s+(?!\\S)|\\s+", "\\p{N}"}},
-      {"viking",
-       {" ?[^(\\s|.,!?\\x{2026}\\x{3002}\\x{FF0C}\\x{3001}\\x{964}\\x{6D4}\\x{60C})]+", "\\p{N}"}},
+      {"deepseek-v3", {"\\p{N}{1,3}", han_kana, kMarkedWord + " ?[\\p{P}\\p{S}]+[\\r\\n]*|" + kEnd}},
+      {"spark2_5", {"\\p{N}{1,3}", han_kana, kMarkedWord + " ?[\\p{P}\\p{S}]+|[\\r\\n]|\\s+(?!\\S)|\\s+", "\\p{N}"}},
+      {"viking", {" ?[^(\\s|.,!?\\x{2026}\\x{3002}\\x{FF0C}\\x{3001}\\x{964}\\x{6D4}\\x{60C})]+", "\\p{N}"}},
       {"gpt-4o", {cased(kUpper, kLower, suffix) + "\\p{N}{1,3}|" + slash_tail}},
       {"tekken", {cased(kUpper, kLower, "") + "\\p{N}|" + slash_tail}},
       {"youtu",
@@ -83,8 +78,7 @@ std::vector<Rule> rules() {
             han_kana,
         cased(kUpper, kLower, suffix) + "\\p{N}|" + slash_tail}},
       {"kimi-k2",
-       {"\\p{sc:Han}+|" + cased(kHanUpper, kHanLower, suffix) + "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" +
-        kEnd}},
+       {"\\p{sc:Han}+|" + cased(kHanUpper, kHanLower, suffix) + "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" + kEnd}},
       {"exaone-moe",
        {kContractions + "|" + kLead +
         "(?:\\p{L}\\p{M}*(?: \\p{L}\\p{M}*)*)+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n\\/]?|\\s*[\\r\\n]|"
@@ -141,8 +135,8 @@ class Regex {
     std::vector<std::string> pieces;
     size_t at = 0;
     while (at < text.size()) {
-      const int found = pcre2_match(code_, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at, 0, match_,
-                                    nullptr);
+      const int found =
+          pcre2_match(code_, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at, 0, match_, nullptr);
       if (found < 0) break;
       const size_t* span = pcre2_get_ovector_pointer(match_);
       if (span[0] > at) pieces.push_back(text.substr(at, span[0] - at));
@@ -166,21 +160,21 @@ std::vector<std::string> pieces_of(std::string_view text, const PreTokenizer& pr
 
 // A code point that PCRE2 (Unicode 14) and we (15.1) class alike: blocks that are long settled.
 uint32_t settled_code_point(test::Random& random) {
-  constexpr uint32_t kBlocks[][2] = {{0x20, 0x7E},     {0x00, 0x1F},     {0x80, 0x24F},    {0x2B0, 0x36F},
-                                     {0x400, 0x481},   {0x5D0, 0x5EA},   {0x660, 0x669},   {0x904, 0x939},
-                                     {0x93E, 0x94D},   {0xE01, 0xE3A},   {0x1C5, 0x1CC},   {0x2000, 0x206F},
-                                     {0x2160, 0x2188}, {0x2190, 0x23FF}, {0x3000, 0x3029}, {0x3041, 0x3096},
-                                     {0x3105, 0x312F}, {0x4E00, 0x4FFF}, {0xAC00, 0xAD00}, {0xFF01, 0xFF5E},
-                                     {0xE000, 0xE0FF}, {0x1F600, 0x1F64F}, {0x20000, 0x20100}};
+  constexpr uint32_t kBlocks[][2] = {
+      {0x20, 0x7E},     {0x00, 0x1F},     {0x80, 0x24F},    {0x2B0, 0x36F},     {0x400, 0x481},    {0x5D0, 0x5EA},
+      {0x660, 0x669},   {0x904, 0x939},   {0x93E, 0x94D},   {0xE01, 0xE3A},     {0x1C5, 0x1CC},    {0x2000, 0x206F},
+      {0x2160, 0x2188}, {0x2190, 0x23FF}, {0x3000, 0x3029}, {0x3041, 0x3096},   {0x3105, 0x312F},  {0x4E00, 0x4FFF},
+      {0xAC00, 0xAD00}, {0xFF01, 0xFF5E}, {0xE000, 0xE0FF}, {0x1F600, 0x1F64F}, {0x20000, 0x20100}};
   const auto& block = kBlocks[random.below(static_cast<int64_t>(std::size(kBlocks)))];
   uint32_t cp = block[0] + static_cast<uint32_t>(random.below(block[1] - block[0] + 1));
   return cp == 0x2065 ? 'x' : cp;  // unassigned within its block
 }
 
 std::string random_text(test::Random& random) {
-  constexpr const char* kParts[] = {"'s",  "'LL", "'re", "'Ve", "don't", "HTMLParser", "x", "ABc", "  ", "   ",
-                                    " ",   "\n",  "\r\n", "\n\n ", "\t", "12345", "1234567", "/", "//\n", "!?",
-                                    " (",  ".\n", "'",   "e\xCC\x81", "\xE4\xB8\xAD", "A a b", "    x"};
+  constexpr const char* kParts[] = {"'s",           "'LL",   "'re",  "'Ve", "don't", "HTMLParser", "x",  "ABc",
+                                    "  ",           "   ",   " ",    "\n",  "\r\n",  "\n\n ",      "\t", "12345",
+                                    "1234567",      "/",     "//\n", "!?",  " (",    ".\n",        "'",  "e\xCC\x81",
+                                    "\xE4\xB8\xAD", "A a b", "    x"};
   std::string text;
   for (int64_t n = 1 + random.below(16); n > 0; --n) {
     if (random.below(2) == 0) {
@@ -220,8 +214,8 @@ TEST_CASE("every rule splits random text as its published expression does", "[te
 
 TEST_CASE("long runs of one class take every rule linear time", "[text]") {
   // A rule that were quadratic would need hours for these.
-  const std::string units[] = {" ", "\n", "a", "A", "7", "!", "\xE4\xB8\xAD", "\xF0\x9F\x98\x80", "\xCC\x81", "\xFF",
-                               " a", "\r ", "'"};
+  const std::string units[] = {" ",        "\n",   "a",  "A",   "7", "!", "\xE4\xB8\xAD", "\xF0\x9F\x98\x80",
+                               "\xCC\x81", "\xFF", " a", "\r ", "'"};
   std::set<const Stage*> seen;
   for (const std::string& name : known_pre_tokenizers()) {
     const PreTokenizer* pre = find_pre_tokenizer(name);

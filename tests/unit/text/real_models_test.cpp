@@ -21,8 +21,8 @@ std::unique_ptr<const Tokenizer> load_real(const char* file_name) {
     WARN("LCRUN_MODEL_DIR is not set: nothing was checked");
     return nullptr;
   }
-  auto file = ggufish::ModelFile::open(std::string(folder) + "/" + file_name, ggufish::LoadMode::kMmap,
-                                       posix_file_system());
+  auto file =
+      ggufish::ModelFile::open(std::string(folder) + "/" + file_name, ggufish::LoadMode::kMmap, posix_file_system());
   if (!file) FAIL(file.error().message);
   auto tokenizer = Tokenizer::load(**file);
   if (!tokenizer) FAIL(tokenizer.error().message);

@@ -13,7 +13,6 @@ using testing::kControl;
 using testing::kUserDefined;
 using testing::TestVocab;
 
-
 Vocab load_vocab(const TestVocab& test) {
   const std::vector<std::byte> bytes = test.file();
   auto file = ggufish::ModelFile::parse(bytes, "test.gguf");

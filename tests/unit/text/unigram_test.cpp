@@ -87,9 +87,9 @@ TEST_CASE("blanks are marked, merged and prefixed as the model asks", "[text]") 
 // A map with the one rule "A" -> "a", laid out by hand: the root's children lie at 256 + byte.
 std::vector<int32_t> tiny_charsmap() {
   std::vector<uint32_t> units(512, 0);
-  units[0] = 256u << 10;                        // root: children at 256 ^ byte
+  units[0] = 256u << 10;                             // root: children at 256 ^ byte
   units[256 ^ 'A'] = (64u << 10) | (1u << 8) | 'A';  // ends a rule; its value at this ^ 64
-  units[(256 ^ 'A') ^ 64] = 1u << 31;           // value 0: the first replacement
+  units[(256 ^ 'A') ^ 64] = 1u << 31;                // value 0: the first replacement
   std::vector<int32_t> bytes;
   const auto push = [&](uint32_t value) {
     for (int shift = 0; shift < 32; shift += 8) bytes.push_back(static_cast<int32_t>((value >> shift) & 0xFF));
@@ -151,8 +151,7 @@ TEST_CASE("WordPiece cuts words greedily, without case and accents", "[text]") {
   const Token dot = vocab.add(std::string(kMark) + ".");
   const Token zhong = vocab.add(std::string(kMark) + "\xE4\xB8\xAD");
   const auto tokenizer = vocab.load();
-  CHECK(tokenizer->encode("\xC3\x9Cndoing. undo\t", true, false) ==
-        std::vector<Token>{1, un, doing, dot, un, do_, 2});
+  CHECK(tokenizer->encode("\xC3\x9Cndoing. undo\t", true, false) == std::vector<Token>{1, un, doing, dot, un, do_, 2});
   CHECK(tokenizer->encode("\xE4\xB8\xAD\xE4\xB8\xAD", false, false) == std::vector<Token>{zhong, zhong});
   CHECK(tokenizer->encode("undoubt un", false, false) == std::vector<Token>{0, un});
   CHECK(tokenizer->encode(std::string("u\0n\xFF", 4), false, false) == std::vector<Token>{un});
