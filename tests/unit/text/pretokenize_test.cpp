@@ -5,10 +5,12 @@
 #include <pcre2.h>
 
 #include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "src/base/file.hpp"
 #include "src/text/tokenizer.hpp"
 #include "tests/support/random.hpp"
 
@@ -212,6 +214,24 @@ TEST_CASE("every rule splits random text as its published expression does", "[te
   }
 }
 
+TEST_CASE("rules split recorded text as another implementation did", "[text]") {
+  const auto file = read_text_file(posix_file_system(), LCRUN_TEST_ROOT "/golden/pretokenize.json", 1 << 22);
+  REQUIRE(file);
+  const auto golden = nlohmann::json::parse(*file);
+  REQUIRE(golden["rules"].size() >= 7);
+  for (const auto& rule : golden["rules"]) {
+    INFO(rule["name"]);
+    const PreTokenizer* pre = find_pre_tokenizer(rule["name"].get<std::string>());
+    REQUIRE(pre != nullptr);
+    for (const auto& row : rule["pieces"]) {
+      const auto want = row.get<std::vector<std::string>>();
+      std::string text;
+      for (const std::string& piece : want) text += piece;
+      CHECK(pieces_of(text, *pre) == want);
+    }
+  }
+}
+
 TEST_CASE("long runs of one class take every rule linear time", "[text]") {
   // A rule that were quadratic would need hours for these.
   const std::string units[] = {" ",        "\n",   "a",  "A",   "7", "!", "\xE4\xB8\xAD", "\xF0\x9F\x98\x80",
@@ -234,13 +254,12 @@ TEST_CASE("long runs of one class take every rule linear time", "[text]") {
 }
 
 TEST_CASE("ten megabytes of one class split whole", "[text]") {
-  for (const char* name : {"gpt-2", "llama-bpe", "deepseek-llm"}) {
-    for (const char* unit : {" ", "a", "\n"}) {
-      const std::string text(10'000'000, *unit);
-      size_t total = 0;
-      pre_tokenize(text, find_pre_tokenizer(name)->stages, [&](std::string_view piece) { total += piece.size(); });
-      CHECK(total == text.size());
-    }
+  constexpr std::pair<const char*, char> kCases[] = {{"gpt-2", ' '}, {"llama-bpe", 'a'}, {"deepseek-llm", '\n'}};
+  for (const auto& [name, unit] : kCases) {
+    const std::string text(10'000'000, unit);
+    size_t total = 0;
+    pre_tokenize(text, find_pre_tokenizer(name)->stages, [&](std::string_view piece) { total += piece.size(); });
+    CHECK(total == text.size());
   }
 }
 
