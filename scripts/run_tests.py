@@ -29,7 +29,18 @@ SKIP_EXIT = 77
 SOME_FAILED = 3  # our own exit status: 1 is also Python's for a broken script
 
 
+def ninja(build, *targets):
+    log = subprocess.run(["ninja", "-C", str(build), *targets], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                         text=True)
+    if log.returncode != 0:
+        errors = [line for line in log.stdout.splitlines() if "error" in line or "FAILED" in line]
+        print("\n".join(errors[:40] or log.stdout.splitlines()[-40:]))
+        print(f"run_tests.py: {build}: the build failed")
+        sys.exit(1)
+
+
 def meson_tests(build, suites):
+    ninja(build, "build.ninja")  # the list of tests is of the last configuration: bring that up to date
     meson = Path(sys.executable).parent / "meson"
     command = [str(meson) if meson.exists() else "meson", "introspect", "--tests", str(build)]
     tests = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -47,11 +58,7 @@ def build_targets(build, tests):
         for identity in test["depends"]:
             targets.update(os.path.relpath(name, build) for name in names.get(identity, []))
     if targets:
-        log = subprocess.run(["ninja", "-C", str(build), *sorted(targets)], stdout=subprocess.PIPE,
-                             stderr=subprocess.STDOUT, text=True)
-        if log.returncode != 0:
-            print(log.stdout)
-            raise SystemExit(f"run_tests.py: {build}: the build failed")
+        ninja(build, *sorted(targets))
 
 
 def run(command, test, scale, extra_env=None):
