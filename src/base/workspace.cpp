@@ -1,20 +1,54 @@
 #include "src/base/workspace.hpp"
 
+#include <sys/mman.h>
+
+#include <cstdint>
 #include <cstring>
 
 #include "src/base/format.hpp"
 
 namespace lcrun {
 
+namespace {
+
+constexpr size_t kLargePage = size_t{2} << 20;
+
+// Fresh zero pages that start at a large page; null if there are none.
+std::byte* map_large(size_t size_bytes) {
+  const size_t reach = size_bytes + kLargePage;
+  void* mapped = reach < size_bytes ? MAP_FAILED
+                                    : mmap(nullptr, reach, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) return nullptr;
+  auto* first = static_cast<std::byte*>(mapped);
+  const size_t before = (kLargePage - reinterpret_cast<uintptr_t>(first) % kLargePage) % kLargePage;
+  if (before > 0) munmap(first, before);
+  munmap(first + before + size_bytes, kLargePage - before);
+  madvise(first + before, size_bytes, MADV_HUGEPAGE);  // a hint: without it small pages serve
+  return first + before;
+}
+
+}  // namespace
+
+void AlignedBuffer::Free::operator()(std::byte* p) const {
+  if (mapped > 0) {
+    munmap(p, mapped);
+  } else {
+    std::free(p);
+  }
+}
+
 Result<AlignedBuffer> AlignedBuffer::allocate(size_t size_bytes, size_t alignment) {
   AlignedBuffer buffer;
-  const size_t rounded = (size_bytes + alignment - 1) / alignment * alignment;
+  constexpr size_t kPage = 65536;  // a whole number of small pages anywhere
+  const bool large = size_bytes >= kLargePage && alignment <= kLargePage;
+  const size_t unit = large && alignment < kPage ? kPage : alignment;
+  const size_t rounded = (size_bytes + unit - 1) / unit * unit;
   if (rounded < size_bytes) return make_error(Code::kNoMemory, "cannot allocate {} bytes", size_bytes);
   if (rounded == 0) return buffer;
-  auto* data = static_cast<std::byte*>(std::aligned_alloc(alignment, rounded));
+  auto* data = large ? map_large(rounded) : static_cast<std::byte*>(std::aligned_alloc(alignment, rounded));
   if (data == nullptr) return make_error(Code::kNoMemory, "cannot allocate {} bytes", rounded);
-  std::memset(data, 0, rounded);
-  buffer.data_.reset(data);
+  if (!large) std::memset(data, 0, rounded);
+  buffer.data_ = {data, Free{large ? rounded : 0}};
   buffer.size_ = rounded;
   return buffer;
 }

@@ -18,7 +18,8 @@ namespace lcrun::kernels {
 
 // What the functions of this file see of the public classes.
 struct WeightsAccess {
-  static Weights make(const TensorView& source, int kind, int64_t panel_bytes, AlignedBuffer packed) {
+  static Weights make(const TensorView& source, int kind, int64_t panel_bytes, std::shared_ptr<std::byte> packed,
+                      uint64_t packed_bytes) {
     Weights w;
     w.rows_ = source.rows();
     w.cols_ = source.cols();
@@ -26,12 +27,13 @@ struct WeightsAccess {
     w.kind_ = kind;
     w.panel_bytes_ = panel_bytes;
     w.packed_ = std::move(packed);
+    w.packed_bytes_ = packed_bytes;
     return w;
   }
   static int kind(const Weights& w) { return w.kind_; }
   static int64_t panel_bytes(const Weights& w) { return w.panel_bytes_; }
   static const uint8_t* panel(const Weights& w, int64_t p) {
-    return reinterpret_cast<const uint8_t*>(w.packed_.data()) + p * w.panel_bytes_;
+    return reinterpret_cast<const uint8_t*>(w.packed_.get()) + p * w.panel_bytes_;
   }
   static std::byte* quantized(const Activations& x) { return const_cast<std::byte*>(x.quantized_.data()); }
 };
@@ -260,7 +262,36 @@ void run_plain(const Region& region, const Activations& x, const Kernels& table)
 
 }  // namespace
 
-Result<Weights> Weights::prepare(const TensorView& source, int n_threads) {
+namespace {
+
+Result<std::shared_ptr<AlignedBuffer>> shared_buffer(uint64_t bytes) {
+  LCRUN_ASSIGN(AlignedBuffer fresh, AlignedBuffer::allocate(static_cast<size_t>(bytes)));
+  return std::make_shared<AlignedBuffer>(std::move(fresh));
+}
+
+Result<std::shared_ptr<std::byte>> own_memory(uint64_t bytes) {
+  LCRUN_ASSIGN(std::shared_ptr<AlignedBuffer> buffer, shared_buffer(bytes));
+  std::byte* first = buffer->data();
+  return std::shared_ptr<std::byte>(std::move(buffer), first);
+}
+
+}  // namespace
+
+Result<std::shared_ptr<std::byte>> WeightArena::take(uint64_t bytes) {
+  constexpr uint64_t kPieceBytes = uint64_t{64} << 20;
+  const uint64_t rounded = (bytes + kCacheLine - 1) / kCacheLine * kCacheLine;
+  // What would leave much of a piece unused gets one of its own.
+  if (rounded > kPieceBytes / 8) return own_memory(rounded);
+  if (piece_ == nullptr || piece_->size() - used_ < rounded) {
+    LCRUN_ASSIGN(piece_, shared_buffer(kPieceBytes));
+    used_ = 0;
+  }
+  std::byte* first = piece_->data() + used_;
+  used_ += rounded;
+  return std::shared_ptr<std::byte>(piece_, first);
+}
+
+Result<Weights> Weights::prepare(const TensorView& source, int n_threads, WeightArena* arena) {
   const quant::QuantOps* ops = quant::find_ops(source.dtype);
   const int kind = ops != nullptr ? kind_of(*ops) : -1;
   if (kind < 0) return quant::unsupported_type("weights", source.dtype);
@@ -271,15 +302,21 @@ Result<Weights> Weights::prepare(const TensorView& source, int n_threads) {
   packer.panel_bytes = is_plain(kind) ? ceil_div(source.cols() * kPanelRows * type.block_bytes, 64) * 64
                                       : packed_panel_bytes(ops->packing, source.cols() / kStep);
   const int64_t n_panels = ceil_div(source.rows(), kPanelRows);
-  LCRUN_ASSIGN(AlignedBuffer packed, AlignedBuffer::allocate(static_cast<size_t>(n_panels * packer.panel_bytes)));
-  packer.packed = packed.data();
+  const auto bytes = static_cast<uint64_t>(n_panels * packer.panel_bytes);
+  std::shared_ptr<std::byte> packed;
+  if (arena != nullptr) {
+    LCRUN_ASSIGN(packed, arena->take(bytes));
+  } else {
+    LCRUN_ASSIGN(packed, own_memory(bytes));
+  }
+  packer.packed = packed.get();
   constexpr int64_t kPanelsPerTask = 4;
   parallel_for(n_threads, ceil_div(n_panels, kPanelsPerTask), [&](int64_t task, int) {
     for (int64_t p = task * kPanelsPerTask; p < std::min(n_panels, (task + 1) * kPanelsPerTask); ++p) {
       is_plain(kind) ? pack_plain_panel(packer, p) : pack_panel(packer, p);
     }
   });
-  return WeightsAccess::make(source, kind, packer.panel_bytes, std::move(packed));
+  return WeightsAccess::make(source, kind, packer.panel_bytes, std::move(packed), bytes);
 }
 
 Status Activations::reserve(int64_t max_rows, int64_t max_cols) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "src/base/result.hpp"
@@ -14,16 +15,29 @@
 
 namespace lcrun::kernels {
 
-// A matrix [rows, cols] ready to multiply. Owns its packed copy. Immutable after prepare().
+// Room for many prepared matrices in a few large pieces, which the system can back with large pages: decoding reads
+// all weights for every token, and reads a third more bytes a second from them. Grows by a piece when one is full; a
+// piece takes up memory as it is written, and lives as long as a matrix in it. Thread rule: one thread at a time.
+class WeightArena {
+ public:
+  // Zeros, aligned to cache lines.
+  Result<std::shared_ptr<std::byte>> take(uint64_t bytes);
+
+ private:
+  std::shared_ptr<AlignedBuffer> piece_;
+  uint64_t used_ = 0;
+};
+
+// A matrix [rows, cols] ready to multiply. Owns its packed copy, or its part of an arena. Immutable after prepare().
 class Weights {
  public:
   // `source` is 2-D in its native format: ne[0] = cols (inputs), ne[1] = rows (outputs). kUnsupported for types
-  // without a kernel, kNoMemory when the copy does not fit.
-  static Result<Weights> prepare(const TensorView& source, int n_threads);
+  // without a kernel, kNoMemory when the copy does not fit. The arena need not outlive the result.
+  static Result<Weights> prepare(const TensorView& source, int n_threads, WeightArena* arena = nullptr);
   int64_t rows() const { return rows_; }
   int64_t cols() const { return cols_; }
   DType dtype() const { return dtype_; }
-  uint64_t memory_bytes() const { return packed_.size(); }
+  uint64_t memory_bytes() const { return packed_bytes_; }
 
  private:
   friend struct WeightsAccess;  // the product's implementation
@@ -32,7 +46,8 @@ class Weights {
   DType dtype_ = DType::kF32;
   int kind_ = 0;             // index of its kernel (matmul_layout.hpp)
   int64_t panel_bytes_ = 0;  // 16 rows
-  AlignedBuffer packed_;
+  uint64_t packed_bytes_ = 0;
+  std::shared_ptr<const std::byte> packed_;
 };
 
 // Activation rows in the forms that kernels read (float rows; int8 blocks of 32 with a scale and sums).

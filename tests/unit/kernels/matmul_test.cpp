@@ -286,6 +286,25 @@ TEST_CASE("prepared weights take about the native size", "[matmul]") {
   }
 }
 
+TEST_CASE("matrices in an arena multiply like others and outlive it", "[matmul]") {
+  Random random(95);
+  std::vector<RandomWeights> sources;
+  std::vector<Weights> kept;
+  {
+    WeightArena arena;
+    for (const int64_t rows : {17, 3000, 64, 300000}) {  // the last is too large to share a piece
+      sources.push_back(random_weights(DType::kQ4_0, rows, 64, random));
+      auto weights = Weights::prepare(sources.back().view, 2, &arena);
+      REQUIRE(weights.has_value());
+      kept.push_back(std::move(weights).value());
+    }
+  }
+  const Matrix x = random_matrix(2, 64, random);
+  for (size_t i = 0; i < kept.size(); ++i) {
+    REQUIRE(multiply(kept[i], x.view).values == multiply(prepare(sources[i]), x.view).values);
+  }
+}
+
 TEST_CASE("weights that cannot be prepared are refused", "[matmul]") {
   std::vector<std::byte> bytes(1000);
   TensorView view;
