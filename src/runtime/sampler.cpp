@@ -83,8 +83,7 @@ void Sampler::mask(std::span<float> logits, const std::vector<bool>& allowed) no
 }
 
 void Sampler::penalize(std::span<float> logits, std::span<const Token> history) noexcept {
-  const bool is_off =
-      options_.repeat_penalty == 1 && options_.presence_penalty == 0 && options_.frequency_penalty == 0;
+  const bool is_off = options_.repeat_penalty == 1 && options_.presence_penalty == 0 && options_.frequency_penalty == 0;
   if (is_off || options_.repeat_last_n == 0) return;
   if (options_.repeat_last_n > 0) {
     history = history.last(std::min(history.size(), static_cast<size_t>(options_.repeat_last_n)));

@@ -21,16 +21,16 @@ using text::Token;
 
 struct SamplerOptions {
   float temp = 0.8F;
-  int top_k = 40;             // <= 0 = off
-  float top_p = 0.95F;        // 1 = off
-  float min_p = 0.05F;        // 0 = off
-  float typical_p = 1.0F;     // 1 = off
-  float repeat_penalty = 1;   // divides positive logits of tokens seen, multiplies negative ones; 1 = off
+  int top_k = 40;               // <= 0 = off
+  float top_p = 0.95F;          // 1 = off
+  float min_p = 0.05F;          // 0 = off
+  float typical_p = 1.0F;       // 1 = off
+  float repeat_penalty = 1;     // divides positive logits of tokens seen, multiplies negative ones; 1 = off
   float presence_penalty = 0;   // subtracted once from each token seen
   float frequency_penalty = 0;  // subtracted for each time that it was seen
-  int repeat_last_n = 64;     // tokens of history that penalties look at; -1 = all, 0 = none
+  int repeat_last_n = 64;       // tokens of history that penalties look at; -1 = all, 0 = none
   uint64_t seed = 0;
-  int min_keep = 1;           // top-p, min-p and typical keep at least so many
+  int min_keep = 1;  // top-p, min-p and typical keep at least so many
 };
 
 class Sampler {
@@ -79,10 +79,10 @@ class Sampler {
 
   SamplerOptions options_;
   uint64_t draws_ = 0;
-  size_t n_candidates_ = 0;              // of candidates_, those still in
-  std::vector<Candidate> candidates_;    // [n_vocab]
-  std::vector<float> shift_;             // [n_vocab], scratch of keep_typical
-  std::vector<int32_t> counts_;          // [n_vocab], all zero between calls
+  size_t n_candidates_ = 0;            // of candidates_, those still in
+  std::vector<Candidate> candidates_;  // [n_vocab]
+  std::vector<float> shift_;           // [n_vocab], scratch of keep_typical
+  std::vector<int32_t> counts_;        // [n_vocab], all zero between calls
 };
 
 }  // namespace lcrun::runtime

@@ -20,8 +20,8 @@ Error located(const jinja::TemplateError& error, std::string_view source, size_t
   const size_t newline = before.rfind('\n');
   const size_t start = newline == std::string_view::npos ? 0 : newline + 1;
   return make_error(error.code, "chat template, line {}, column {}: {}",
-                    1 + std::count(before.begin(), before.end(), '\n'),
-                    1 + jinja::cp_count(before.substr(start)), error.message);
+                    1 + std::count(before.begin(), before.end(), '\n'), 1 + jinja::cp_count(before.substr(start)),
+                    error.message);
 }
 
 std::string with_unix_newlines(std::string_view source) {

@@ -256,13 +256,20 @@ class Parser {
     const char c = peek(1);
     at_ += 2;
     switch (c) {
-      case 'n': return '\n';
-      case 'r': return '\r';
-      case 't': return '\t';
-      case 'x': return parse_hex(2);
-      case 'u': return parse_hex(4);
-      case 'U': return parse_hex(8);
-      default: break;
+      case 'n':
+        return '\n';
+      case 'r':
+        return '\r';
+      case 't':
+        return '\t';
+      case 'x':
+        return parse_hex(2);
+      case 'u':
+        return parse_hex(4);
+      case 'U':
+        return parse_hex(8);
+      default:
+        break;
     }
     if (std::string_view("\\\"'[]^-/.").find(c) == std::string_view::npos || c == '\0') {
       fail_at(at_ - 2, "unknown escape");
@@ -359,7 +366,8 @@ class Parser {
     }
     rules.class_starts = {0};
     for (const CharSet& set : char_sets_) {
-      for (const CharRange& range : set) rules.class_starts.insert(rules.class_starts.end(), {range.first, range.last + 1});
+      for (const CharRange& range : set)
+        rules.class_starts.insert(rules.class_starts.end(), {range.first, range.last + 1});
     }
     std::sort(rules.class_starts.begin(), rules.class_starts.end());
     rules.class_starts.erase(std::unique(rules.class_starts.begin(), rules.class_starts.end()),
@@ -375,8 +383,8 @@ class Parser {
   size_t n_elements_ = 0;
   std::unordered_map<std::string, uint32_t> ids_;
   std::map<std::string, size_t> first_use_;
-  std::vector<std::string> names_;               // [rule]
-  std::vector<std::vector<Sequence>> bodies_;    // [rule][alternative]; none = not defined yet
+  std::vector<std::string> names_;             // [rule]
+  std::vector<std::vector<Sequence>> bodies_;  // [rule][alternative]; none = not defined yet
   std::vector<CharSet> char_sets_;
   std::map<std::vector<char32_t>, uint32_t> char_set_ids_;
 };

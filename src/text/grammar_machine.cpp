@@ -13,8 +13,7 @@ Machine::Machine(std::shared_ptr<const Rules> rules)
     : rules_(std::move(rules)), n_classes_(rules_->class_starts.size()), ascii_classes_(128) {
   const auto& starts = rules_->class_starts;
   for (char32_t cp = 0; cp < 128; ++cp) {
-    ascii_classes_[cp] =
-        static_cast<uint16_t>(std::upper_bound(starts.begin(), starts.end(), cp) - starts.begin() - 1);
+    ascii_classes_[cp] = static_cast<uint16_t>(std::upper_bound(starts.begin(), starts.end(), cp) - starts.begin() - 1);
   }
   clear();
 }

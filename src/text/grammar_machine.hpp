@@ -67,9 +67,9 @@ class Machine {
   std::vector<uint16_t> ascii_classes_;  // [128]
   std::vector<Node> nodes_;
   std::unordered_map<uint64_t, uint32_t> node_ids_;
-  std::vector<Set> sets_;                // [state]; 0 is the dead one
+  std::vector<Set> sets_;                                     // [state]; 0 is the dead one
   std::unordered_map<uint64_t, std::vector<State>> set_ids_;  // by hash
-  std::vector<State> table_;             // [state, class]
+  std::vector<State> table_;                                  // [state, class]
   std::vector<Node> work_;
   std::unordered_set<uint64_t> seen_;
   bool overflow_ = false;

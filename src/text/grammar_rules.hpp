@@ -16,7 +16,7 @@
 namespace lcrun::text::grammar {
 
 constexpr int kMaxNesting = 256;
-constexpr size_t kMaxRules = 10'000;      // that the author wrote
+constexpr size_t kMaxRules = 10'000;        // that the author wrote
 constexpr int64_t kMaxRepetition = 10'000;  // product of nested repetition counts
 constexpr size_t kMaxElements = 1'000'000;  // after expansion
 constexpr size_t kMaxClasses = 4096;        // distinct stretches of code points

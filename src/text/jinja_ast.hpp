@@ -16,21 +16,21 @@ namespace lcrun::text::jinja {
 constexpr int kMaxNesting = 256;
 
 enum class Op : uint8_t {
-  kConst,    // value
-  kName,     // name
-  kList,     // kids
-  kTuple,    // kids
-  kDict,     // kids: key, value, key, value ...
-  kAttr,     // kids[0].name
-  kItem,     // kids[0][kids[1]]
-  kSlice,    // kids: start, stop, step; each may be null. Only as kids[1] of kItem
-  kCall,     // kids[0](kids[1..], named)
-  kFilter,   // kids[0] | name(kids[1..], named); kids[0] null = the text of a block
-  kTest,     // kids[0] is name(kids[1..], named)
-  kNot,      // kids[0]
-  kNegate,   // -kids[0]
-  kPlus,     // +kids[0]
-  kAnd,      // kids[0] and kids[1]
+  kConst,   // value
+  kName,    // name
+  kList,    // kids
+  kTuple,   // kids
+  kDict,    // kids: key, value, key, value ...
+  kAttr,    // kids[0].name
+  kItem,    // kids[0][kids[1]]
+  kSlice,   // kids: start, stop, step; each may be null. Only as kids[1] of kItem
+  kCall,    // kids[0](kids[1..], named)
+  kFilter,  // kids[0] | name(kids[1..], named); kids[0] null = the text of a block
+  kTest,    // kids[0] is name(kids[1..], named)
+  kNot,     // kids[0]
+  kNegate,  // -kids[0]
+  kPlus,    // +kids[0]
+  kAnd,     // kids[0] and kids[1]
   kOr,
   kCond,     // kids[0] if kids[1] else kids[2]; kids[2] may be null
   kCompare,  // kids[0] names[0] kids[1] names[1] kids[2] ...

@@ -70,15 +70,45 @@ Value is_test(Interpreter&, const Value& self, const Args&) {
 Value is_escaped(Interpreter&, const Value&, const Args&) { return false; }
 
 constexpr NativeRow kTests[] = {
-    {"defined", is_defined}, {"undefined", is_undefined_test}, {"none", is_none_test}, {"boolean", is_boolean},
-    {"true", is_true}, {"false", is_false}, {"integer", is_integer}, {"float", is_float},
-    {"number", is_number_test}, {"string", is_string_test}, {"mapping", is_mapping}, {"callable", is_callable},
-    {"sequence", is_sequence}, {"iterable", is_sequence}, {"odd", is_odd}, {"even", is_even},
-    {"divisibleby", is_divisible}, {"lower", is_lower}, {"upper", is_upper}, {"equalto", is_equal},
-    {"eq", is_equal}, {"==", is_equal}, {"ne", is_unequal}, {"!=", is_unequal}, {"lt", is_less}, {"<", is_less},
-    {"lessthan", is_less}, {"gt", is_greater}, {">", is_greater}, {"greaterthan", is_greater}, {"le", is_at_most},
-    {"<=", is_at_most}, {"ge", is_at_least}, {">=", is_at_least}, {"in", is_in}, {"sameas", is_same},
-    {"filter", is_filter}, {"test", is_test}, {"escaped", is_escaped},
+    {"defined", is_defined},
+    {"undefined", is_undefined_test},
+    {"none", is_none_test},
+    {"boolean", is_boolean},
+    {"true", is_true},
+    {"false", is_false},
+    {"integer", is_integer},
+    {"float", is_float},
+    {"number", is_number_test},
+    {"string", is_string_test},
+    {"mapping", is_mapping},
+    {"callable", is_callable},
+    {"sequence", is_sequence},
+    {"iterable", is_sequence},
+    {"odd", is_odd},
+    {"even", is_even},
+    {"divisibleby", is_divisible},
+    {"lower", is_lower},
+    {"upper", is_upper},
+    {"equalto", is_equal},
+    {"eq", is_equal},
+    {"==", is_equal},
+    {"ne", is_unequal},
+    {"!=", is_unequal},
+    {"lt", is_less},
+    {"<", is_less},
+    {"lessthan", is_less},
+    {"gt", is_greater},
+    {">", is_greater},
+    {"greaterthan", is_greater},
+    {"le", is_at_most},
+    {"<=", is_at_most},
+    {"ge", is_at_least},
+    {">=", is_at_least},
+    {"in", is_in},
+    {"sameas", is_same},
+    {"filter", is_filter},
+    {"test", is_test},
+    {"escaped", is_escaped},
 };
 
 Value range(Interpreter& interpreter, const Value&, const Args& args) {
@@ -149,8 +179,12 @@ Value joiner(Interpreter&, const Value&, const Args& args) {
 }
 
 constexpr NativeRow kGlobals[] = {
-    {"range", range}, {"namespace", namespace_function}, {"dict", dict}, {"raise_exception", raise_exception},
-    {"strftime_now", strftime_now}, {"joiner", joiner},
+    {"range", range},
+    {"namespace", namespace_function},
+    {"dict", dict},
+    {"raise_exception", raise_exception},
+    {"strftime_now", strftime_now},
+    {"joiner", joiner},
 };
 
 }  // namespace

@@ -38,10 +38,10 @@ using ScopePtr = std::shared_ptr<Scope>;
 
 struct Callable {
   std::string name;
-  Native native = nullptr;      // null = a macro
-  Value self;                   // bound object of a method; state of a cycler
-  const Stmt* macro = nullptr;  // macro or call block; lives in the template
-  ScopePtr scope;               // where the macro was defined
+  Native native = nullptr;          // null = a macro
+  Value self;                       // bound object of a method; state of a cycler
+  const Stmt* macro = nullptr;      // macro or call block; lives in the template
+  ScopePtr scope;                   // where the macro was defined
   std::shared_ptr<size_t> counter;  // cycler and joiner: calls so far
   int depth = 1;
 };

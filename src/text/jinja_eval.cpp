@@ -8,32 +8,46 @@ namespace lcrun::text::jinja {
 Value Interpreter::eval(const Expr& expr) {
   const DepthGuard guard(*this, expr.offset);
   switch (expr.op) {
-    case Op::kConst: return expr.value;
-    case Op::kName: return eval_name(expr);
+    case Op::kConst:
+      return expr.value;
+    case Op::kName:
+      return eval_name(expr);
     case Op::kList:
-    case Op::kTuple: return eval_sequence(expr);
-    case Op::kDict: return eval_dict(expr);
+    case Op::kTuple:
+      return eval_sequence(expr);
+    case Op::kDict:
+      return eval_dict(expr);
     case Op::kAttr: {
       const Value object = eval(*expr.kids[0]);
       here_ = expr.offset;
       return attribute(object, expr.name);
     }
-    case Op::kItem: return eval_item(expr);
-    case Op::kSlice: fail("a slice stands only in [ ]");
-    case Op::kCall: return eval_call(expr);
-    case Op::kFilter: return eval_filter(expr);
+    case Op::kItem:
+      return eval_item(expr);
+    case Op::kSlice:
+      fail("a slice stands only in [ ]");
+    case Op::kCall:
+      return eval_call(expr);
+    case Op::kFilter:
+      return eval_filter(expr);
     case Op::kTest: {
       const Value value = eval(*expr.kids[0]);
       return apply_test(expr.name, value, eval_args(expr));
     }
-    case Op::kNot: return !truthy(eval(*expr.kids[0]));
+    case Op::kNot:
+      return !truthy(eval(*expr.kids[0]));
     case Op::kNegate:
-    case Op::kPlus: return eval_sign(expr);
+    case Op::kPlus:
+      return eval_sign(expr);
     case Op::kAnd:
-    case Op::kOr: return eval_logic(expr);
-    case Op::kCond: return eval_cond(expr);
-    case Op::kCompare: return eval_compare(expr);
-    case Op::kConcat: return eval_concat(expr);
+    case Op::kOr:
+      return eval_logic(expr);
+    case Op::kCond:
+      return eval_cond(expr);
+    case Op::kCompare:
+      return eval_compare(expr);
+    case Op::kConcat:
+      return eval_concat(expr);
     case Op::kBinary: {
       const Value left = eval(*expr.kids[0]);
       const Value right = eval(*expr.kids[1]);
@@ -217,8 +231,7 @@ Value loop_attribute(const Loop& loop, std::string_view name) {
 
 Value Interpreter::attribute(const Value& object, std::string_view name) const {
   if (const auto* undefined = object.as<Undefined>()) {
-    fail("'{}' is undefined: it has no attribute '{}'", undefined->name == nullptr ? "value" : *undefined->name,
-         name);
+    fail("'{}' is undefined: it has no attribute '{}'", undefined->name == nullptr ? "value" : *undefined->name, name);
   }
   if (const Native method = find_method(object, name)) {
     auto bound = std::make_shared<Callable>();

@@ -115,9 +115,9 @@ ExprPtr ExprParser::parse_target(bool allow_attribute) {
 }
 
 ExprPtr ExprParser::parse_conditional() {
-  const Nest nest(*this);
   ExprPtr value = parse_or();
   while (skip_name("if")) {
+    const Nest nest(*this);
     Builder node = make(Op::kCond, value->offset);
     ExprPtr test = parse_or();
     ExprPtr otherwise = skip_name("else") ? parse_conditional() : nullptr;
@@ -331,7 +331,6 @@ ExprPtr ExprParser::parse_call(ExprPtr callee) {
 }
 
 void ExprParser::parse_arguments(Expr& call) {
-  const Nest nest(*this);
   expect_op("(");
   while (!at_op(")")) {
     if (at_op("*") || at_op("**")) {
@@ -355,16 +354,19 @@ void ExprParser::parse_arguments(Expr& call) {
 
 ExprPtr ExprParser::parse_primary() {
   switch (current().type) {
-    case TokenType::kName: return parse_name();
-    case TokenType::kString: return parse_string();
+    case TokenType::kName:
+      return parse_name();
+    case TokenType::kString:
+      return parse_string();
     case TokenType::kInt:
-    case TokenType::kFloat: return parse_number();
-    default: break;
+    case TokenType::kFloat:
+      return parse_number();
+    default:
+      break;
   }
   if (at_op("[")) return parse_list();
   if (at_op("{")) return parse_dict();
   if (!at_op("(")) unexpected("an expression");
-  const Nest nest(*this);
   const size_t offset = next().offset;
   if (skip_op(")")) return make(Op::kTuple, offset);
   ExprPtr inner = parse_tuple();
@@ -416,7 +418,6 @@ ExprPtr ExprParser::parse_number() {
 }
 
 ExprPtr ExprParser::parse_list() {
-  const Nest nest(*this);
   Builder list = make(Op::kList, next().offset);
   while (!at_op("]")) {
     adopt(*list, parse_expression());
@@ -427,7 +428,6 @@ ExprPtr ExprParser::parse_list() {
 }
 
 ExprPtr ExprParser::parse_dict() {
-  const Nest nest(*this);
   Builder dict = make(Op::kDict, next().offset);
   while (!at_op("}")) {
     adopt(*dict, parse_expression());

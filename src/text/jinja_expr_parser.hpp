@@ -42,7 +42,8 @@ class ExprParser {
   ExprPtr parse_postfix(ExprPtr base);
   ExprPtr parse_primary();
 
-  struct Nest {  // counts nesting of the descent
+  // Counts nesting. Every expression within another passes through parse_unary, which holds one.
+  struct Nest {
     explicit Nest(ExprParser& parser);
     ~Nest() { --parser.nesting_; }
     Nest(const Nest&) = delete;

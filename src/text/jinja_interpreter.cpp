@@ -122,27 +122,44 @@ Interpreter::Flow Interpreter::run(const Block& block) {
 Interpreter::Flow Interpreter::run(const Stmt& stmt) {
   const DepthGuard guard(*this, stmt.offset);
   switch (stmt.kind) {
-    case StmtKind::kText: emit(*stmt.text); break;
+    case StmtKind::kText:
+      emit(*stmt.text);
+      break;
     case StmtKind::kPrint: {
       const Value value = eval(*stmt.expr);
       emit(value.is_string() ? value.text() : to_text(value));
       break;
     }
-    case StmtKind::kIf: return run_if(stmt);
-    case StmtKind::kFor: return run_for(stmt);
-    case StmtKind::kSet: assign(*stmt.target, eval(*stmt.expr)); break;
+    case StmtKind::kIf:
+      return run_if(stmt);
+    case StmtKind::kFor:
+      return run_for(stmt);
+    case StmtKind::kSet:
+      assign(*stmt.target, eval(*stmt.expr));
+      break;
     case StmtKind::kSetBlock: {
       const Value text = capture(stmt.body);
       assign(*stmt.target, stmt.expr == nullptr ? text : filter_chain(*stmt.expr, text));
       break;
     }
-    case StmtKind::kMacro: define_macro(stmt); break;
-    case StmtKind::kCall: run_call(stmt); break;
-    case StmtKind::kFilter: emit(to_text(filter_chain(*stmt.expr, capture(stmt.body)))); break;
-    case StmtKind::kWith: run_with(stmt); break;
-    case StmtKind::kGroup: return run(stmt.body);
-    case StmtKind::kBreak: return Flow::kBreak;
-    case StmtKind::kContinue: return Flow::kContinue;
+    case StmtKind::kMacro:
+      define_macro(stmt);
+      break;
+    case StmtKind::kCall:
+      run_call(stmt);
+      break;
+    case StmtKind::kFilter:
+      emit(to_text(filter_chain(*stmt.expr, capture(stmt.body))));
+      break;
+    case StmtKind::kWith:
+      run_with(stmt);
+      break;
+    case StmtKind::kGroup:
+      return run(stmt.body);
+    case StmtKind::kBreak:
+      return Flow::kBreak;
+    case StmtKind::kContinue:
+      return Flow::kContinue;
   }
   return Flow::kNext;
 }

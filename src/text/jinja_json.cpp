@@ -1,9 +1,8 @@
 // JSON in and out of template values: tools and other variables come in, tojson goes out as Python's json.dumps
 // (ensure_ascii off by default, as chat templates expect).
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
-
-#include <algorithm>
 
 #include "src/text/jinja_value.hpp"
 
@@ -14,15 +13,19 @@ using Json = nlohmann::ordered_json;
 
 Value convert(const Json& json, bool trusted) {
   switch (json.type()) {
-    case Json::value_t::boolean: return json.get<bool>();
-    case Json::value_t::number_integer: return json.get<int64_t>();
+    case Json::value_t::boolean:
+      return json.get<bool>();
+    case Json::value_t::number_integer:
+      return json.get<int64_t>();
     case Json::value_t::number_unsigned: {
       const auto number = json.get<uint64_t>();
       if (number > static_cast<uint64_t>(INT64_MAX)) return static_cast<double>(number);
       return static_cast<int64_t>(number);
     }
-    case Json::value_t::number_float: return json.get<double>();
-    case Json::value_t::string: return make_text(json.get_ref<const std::string&>(), trusted);
+    case Json::value_t::number_float:
+      return json.get<double>();
+    case Json::value_t::string:
+      return make_text(json.get_ref<const std::string&>(), trusted);
     case Json::value_t::array: {
       std::vector<Value> items;
       for (const Json& item : json) items.push_back(convert(item, trusted));
@@ -33,7 +36,8 @@ Value convert(const Json& json, bool trusted) {
       for (const auto& [key, item] : json.items()) dict.set(make_text(key, trusted), convert(item, trusted));
       return make_dict(std::move(dict));
     }
-    default: return None{};
+    default:
+      return None{};
   }
 }
 
@@ -129,14 +133,22 @@ class JsonWriter {
   // "" where the code point stands for itself.
   std::string escaped(const std::string& bytes, size_t position, size_t size) const {
     switch (bytes[position]) {
-      case '"': return "\\\"";
-      case '\\': return "\\\\";
-      case '\n': return "\\n";
-      case '\r': return "\\r";
-      case '\t': return "\\t";
-      case '\b': return "\\b";
-      case '\f': return "\\f";
-      default: break;
+      case '"':
+        return "\\\"";
+      case '\\':
+        return "\\\\";
+      case '\n':
+        return "\\n";
+      case '\r':
+        return "\\r";
+      case '\t':
+        return "\\t";
+      case '\b':
+        return "\\b";
+      case '\f':
+        return "\\f";
+      default:
+        break;
     }
     const char32_t cp = cp_at(bytes, position);
     if (cp >= 0x20 && (size == 1 || !style_.ensure_ascii) && cp != 0x7F) return {};
@@ -168,10 +180,14 @@ Value from_json(std::string_view json, bool trusted) {
   int depth = 0;  // checked first: the conversion recurses
   bool in_string = false;
   for (size_t i = 0; i < json.size(); ++i) {
-    if (in_string && json[i] == '\\') ++i;
-    else if (json[i] == '"') in_string = !in_string;
-    else if (!in_string && (json[i] == '[' || json[i] == '{')) ++depth;
-    else if (!in_string && (json[i] == ']' || json[i] == '}')) --depth;
+    if (in_string && json[i] == '\\')
+      ++i;
+    else if (json[i] == '"')
+      in_string = !in_string;
+    else if (!in_string && (json[i] == '[' || json[i] == '{'))
+      ++depth;
+    else if (!in_string && (json[i] == ']' || json[i] == '}'))
+      --depth;
     if (depth >= kMaxValueDepth) fail("JSON is nested deeper than {} levels", kMaxValueDepth);
   }
   const Json parsed = Json::parse(json.begin(), json.end(), nullptr, false);

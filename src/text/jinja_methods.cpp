@@ -291,15 +291,38 @@ Value justify(Interpreter& interpreter, const Value& self, const Args& args) {
 }
 
 constexpr NativeRow kStringMethods[] = {
-    {"strip", strip}, {"lstrip", lstrip}, {"rstrip", rstrip}, {"upper", upper}, {"lower", lower},
-    {"title", title}, {"capitalize", capitalize_method}, {"startswith", startswith}, {"endswith", endswith},
-    {"replace", replace}, {"split", split}, {"rsplit", rsplit}, {"splitlines", splitlines},
-    {"partition", partition}, {"find", find}, {"rfind", rfind}, {"index", string_index}, {"count", string_count},
-    {"join", join}, {"format", format_method}, {"isspace", all_chars<is_space>}, {"isdigit", all_chars<is_digit>},
-    {"isalpha", all_chars<is_alpha>}, {"isalnum", all_chars<is_alnum>}, {"isnumeric", all_chars<is_digit>},
-    {"isdecimal", all_chars<is_digit>}, {"isupper", case_test<to_upper, to_lower>},
-    {"islower", case_test<to_lower, to_upper>}, {"removeprefix", removeprefix}, {"removesuffix", removesuffix},
-    {"ljust", justify<-1>}, {"rjust", justify<1>},
+    {"strip", strip},
+    {"lstrip", lstrip},
+    {"rstrip", rstrip},
+    {"upper", upper},
+    {"lower", lower},
+    {"title", title},
+    {"capitalize", capitalize_method},
+    {"startswith", startswith},
+    {"endswith", endswith},
+    {"replace", replace},
+    {"split", split},
+    {"rsplit", rsplit},
+    {"splitlines", splitlines},
+    {"partition", partition},
+    {"find", find},
+    {"rfind", rfind},
+    {"index", string_index},
+    {"count", string_count},
+    {"join", join},
+    {"format", format_method},
+    {"isspace", all_chars<is_space>},
+    {"isdigit", all_chars<is_digit>},
+    {"isalpha", all_chars<is_alpha>},
+    {"isalnum", all_chars<is_alnum>},
+    {"isnumeric", all_chars<is_digit>},
+    {"isdecimal", all_chars<is_digit>},
+    {"isupper", case_test<to_upper, to_lower>},
+    {"islower", case_test<to_lower, to_upper>},
+    {"removeprefix", removeprefix},
+    {"removesuffix", removesuffix},
+    {"ljust", justify<-1>},
+    {"rjust", justify<1>},
 };
 
 Value dict_get(Interpreter&, const Value& self, const Args& args) {
@@ -311,9 +334,7 @@ Value dict_items(Interpreter& interpreter, const Value& self, const Args&) {
   for (const auto& [key, value] : (*self.as<DictPtr>())->entries) items.push_back(make_list({key, value}, true));
   return interpreter.built(std::move(items));
 }
-Value dict_keys(Interpreter& interpreter, const Value& self, const Args&) {
-  return interpreter.built(iterate(self));
-}
+Value dict_keys(Interpreter& interpreter, const Value& self, const Args&) { return interpreter.built(iterate(self)); }
 Value dict_values(Interpreter& interpreter, const Value& self, const Args&) {
   std::vector<Value> values;
   for (const auto& entry : (*self.as<DictPtr>())->entries) values.push_back(entry.second);
@@ -328,8 +349,7 @@ constexpr NativeRow kDictMethods[] = {
     {"get", dict_get}, {"items", dict_items}, {"keys", dict_keys}, {"values", dict_values}, {"copy", copy},
 };
 constexpr NativeRow kUnsafeDictMethods[] = {
-    {"pop", immutable}, {"update", immutable}, {"clear", immutable}, {"setdefault", immutable},
-    {"popitem", immutable},
+    {"pop", immutable}, {"update", immutable}, {"clear", immutable}, {"setdefault", immutable}, {"popitem", immutable},
 };
 
 Value list_index(Interpreter& interpreter, const Value& self, const Args& args) {
@@ -349,9 +369,9 @@ Value list_count(Interpreter& interpreter, const Value& self, const Args& args) 
 }
 
 constexpr NativeRow kListMethods[] = {
-    {"index", list_index}, {"count", list_count}, {"copy", copy},
-    {"append", immutable}, {"extend", immutable}, {"insert", immutable}, {"pop", immutable},
-    {"remove", immutable}, {"clear", immutable}, {"sort", immutable}, {"reverse", immutable},
+    {"index", list_index}, {"count", list_count}, {"copy", copy},         {"append", immutable},
+    {"extend", immutable}, {"insert", immutable}, {"pop", immutable},     {"remove", immutable},
+    {"clear", immutable},  {"sort", immutable},   {"reverse", immutable},
 };
 
 Value loop_cycle(Interpreter&, const Value& self, const Args& args) {

@@ -21,8 +21,8 @@ Value follow(const Interpreter& interpreter, const Value& value, const Value& pa
   for (size_t start = 0; start <= bytes.size();) {
     const size_t end = std::min(bytes.find('.', start), bytes.size());
     const std::string part = bytes.substr(start, end - start);
-    const bool is_index = !part.empty() && part.size() < 10 &&
-                          part.find_first_not_of("0123456789") == std::string::npos;
+    const bool is_index =
+        !part.empty() && part.size() < 10 && part.find_first_not_of("0123456789") == std::string::npos;
     current = interpreter.item(current, is_index ? Value(int64_t{std::stol(part)}) : make_text(part, true));
     start = end + 1;
   }
@@ -57,9 +57,7 @@ Value last(Interpreter& interpreter, const Value& self, const Args&) {
   const auto items = elements(interpreter, self);
   return items.empty() ? Value() : items.back();
 }
-Value list(Interpreter& interpreter, const Value& self, const Args&) {
-  return make_list(elements(interpreter, self));
-}
+Value list(Interpreter& interpreter, const Value& self, const Args&) { return make_list(elements(interpreter, self)); }
 Value reverse(Interpreter& interpreter, const Value& self, const Args&) {
   auto items = elements(interpreter, self);
   std::reverse(items.begin(), items.end());
@@ -239,8 +237,8 @@ Value groupby(Interpreter& interpreter, const Value& self, const Args& args) {
   for (size_t i = 0; i < items.size(); ++i) {
     group.push_back(items[i]);
     const Value key = order_key(interpreter, items[i], attribute, case_sensitive);
-    const bool ends = i + 1 == items.size() ||
-                      !equal(key, order_key(interpreter, items[i + 1], attribute, case_sensitive));
+    const bool ends =
+        i + 1 == items.size() || !equal(key, order_key(interpreter, items[i + 1], attribute, case_sensitive));
     if (!ends) continue;
     const Value name = follow(interpreter, group.front(), attribute);
     groups.push_back(make_list({name, make_list(std::exchange(group, {}))}, true));
@@ -249,11 +247,28 @@ Value groupby(Interpreter& interpreter, const Value& self, const Args& args) {
 }
 
 constexpr NativeRow kFilters[] = {
-    {"length", length}, {"count", length}, {"first", first}, {"last", last}, {"list", list}, {"reverse", reverse},
-    {"join", join}, {"map", map}, {"select", pick<true, false>}, {"reject", pick<false, false>},
-    {"selectattr", pick<true, true>}, {"rejectattr", pick<false, true>}, {"sort", sort}, {"items", dict_items},
-    {"dictsort", dictsort}, {"min", extreme<false>}, {"max", extreme<true>}, {"unique", unique}, {"sum", sum},
-    {"batch", batch}, {"slice", slice_filter}, {"groupby", groupby},
+    {"length", length},
+    {"count", length},
+    {"first", first},
+    {"last", last},
+    {"list", list},
+    {"reverse", reverse},
+    {"join", join},
+    {"map", map},
+    {"select", pick<true, false>},
+    {"reject", pick<false, false>},
+    {"selectattr", pick<true, true>},
+    {"rejectattr", pick<false, true>},
+    {"sort", sort},
+    {"items", dict_items},
+    {"dictsort", dictsort},
+    {"min", extreme<false>},
+    {"max", extreme<true>},
+    {"unique", unique},
+    {"sum", sum},
+    {"batch", batch},
+    {"slice", slice_filter},
+    {"groupby", groupby},
 };
 
 }  // namespace

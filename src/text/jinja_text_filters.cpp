@@ -50,12 +50,23 @@ Value escape(Interpreter& interpreter, const Value& self, const Args&) {
   for (size_t i = 0; i < text.size(); ++i) {
     const bool trusted = text.trusted_at(i);
     switch (text.bytes()[i]) {
-      case '&': out.append("&amp;", trusted); break;
-      case '<': out.append("&lt;", trusted); break;
-      case '>': out.append("&gt;", trusted); break;
-      case '"': out.append("&#34;", trusted); break;
-      case '\'': out.append("&#39;", trusted); break;
-      default: out.append(text, i, 1);
+      case '&':
+        out.append("&amp;", trusted);
+        break;
+      case '<':
+        out.append("&lt;", trusted);
+        break;
+      case '>':
+        out.append("&gt;", trusted);
+        break;
+      case '"':
+        out.append("&#34;", trusted);
+        break;
+      case '\'':
+        out.append("&#39;", trusted);
+        break;
+      default:
+        out.append(text, i, 1);
     }
   }
   return interpreter.built(std::move(out));
@@ -68,7 +79,8 @@ Value indent(Interpreter& interpreter, const Value& self, const Args& args) {
   const Text prefix =
       width.is_string()
           ? width.text()
-          : Text(std::string(static_cast<size_t>(std::clamp<int64_t>(args.integer(0, "width", 4), 0, 1000)), ' '), true);
+          : Text(std::string(static_cast<size_t>(std::clamp<int64_t>(args.integer(0, "width", 4), 0, 1000)), ' '),
+                 true);
   const Text text = to_text(self);
   Text out;
   for (size_t start = 0; start <= text.size() && out.size() <= kMaxOutputBytes;) {
@@ -196,11 +208,29 @@ Value attr(Interpreter& interpreter, const Value& self, const Args& args) {
 }
 
 constexpr NativeRow kFilters[] = {
-    {"trim", trim}, {"upper", upper}, {"lower", lower}, {"capitalize", capitalize_filter}, {"title", title},
-    {"replace", replace}, {"string", string}, {"escape", escape}, {"e", escape}, {"forceescape", escape},
-    {"safe", same}, {"indent", indent}, {"tojson", tojson}, {"format", format_filter}, {"wordcount", wordcount},
-    {"center", center}, {"int", int_filter}, {"float", float_filter}, {"abs", abs_filter}, {"round", round_filter},
-    {"default", default_filter}, {"d", default_filter}, {"attr", attr},
+    {"trim", trim},
+    {"upper", upper},
+    {"lower", lower},
+    {"capitalize", capitalize_filter},
+    {"title", title},
+    {"replace", replace},
+    {"string", string},
+    {"escape", escape},
+    {"e", escape},
+    {"forceescape", escape},
+    {"safe", same},
+    {"indent", indent},
+    {"tojson", tojson},
+    {"format", format_filter},
+    {"wordcount", wordcount},
+    {"center", center},
+    {"int", int_filter},
+    {"float", float_filter},
+    {"abs", abs_filter},
+    {"round", round_filter},
+    {"default", default_filter},
+    {"d", default_filter},
+    {"attr", attr},
 };
 
 }  // namespace

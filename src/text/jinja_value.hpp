@@ -55,19 +55,23 @@ struct None {};
 
 class Value {
  public:
-  using Variant = std::variant<Undefined, None, bool, int64_t, double, TextPtr, ListPtr, DictPtr, NamespacePtr,
-                               LoopPtr, CallablePtr>;
+  using Variant = std::variant<Undefined, None, bool, int64_t, double, TextPtr, ListPtr, DictPtr, NamespacePtr, LoopPtr,
+                               CallablePtr>;
   Value() = default;
   template <class T, class = std::enable_if_t<std::is_constructible_v<Variant, std::in_place_type_t<T>, T>>>
-  Value(T value) : data_(std::in_place_type<T>, std::move(value)) {}  // NOLINT: implicit by intent
+  Value(T value) : data_(std::in_place_type<T>, std::move(value)) {}          // NOLINT: implicit by intent
   Value(Text text) : data_(std::make_shared<const Text>(std::move(text))) {}  // NOLINT
 
   static Value undefined(std::string_view name);
 
   template <class T>
-  const T* as() const { return std::get_if<T>(&data_); }
+  const T* as() const {
+    return std::get_if<T>(&data_);
+  }
   template <class T>
-  bool is() const { return std::holds_alternative<T>(data_); }
+  bool is() const {
+    return std::holds_alternative<T>(data_);
+  }
 
   bool is_undefined() const { return is<Undefined>(); }
   bool is_none() const { return is<None>(); }
@@ -106,7 +110,7 @@ struct Loop {
   std::shared_ptr<const std::vector<Value>> items;
   size_t index0 = 0;
   std::shared_ptr<std::vector<Value>> last_changed;  // state of loop.changed
-  int depth = 1;  // as a value, not in loops
+  int depth = 1;                                     // as a value, not in loops
 };
 
 Value make_list(std::vector<Value> items, bool is_tuple = false);

@@ -22,7 +22,8 @@ constexpr size_t kMaxSchemaBytes = size_t{1} << 20;
 constexpr const char* kPrimitives =
     "ws ::= (\" \" | \"\\n\" [ \\t]{0,20})?\n"
     "hex ::= [0-9a-fA-F]\n"
-    "char ::= [^\"\\\\\\x00-\\x1F\\x7F] | \"\\\\\" ([\"\\\\/bfnrt] | \"u\" ([0-9a-cefA-CEF] hex{3} | [dD] [0-7] hex{2}))\n"
+    "char ::= [^\"\\\\\\x00-\\x1F\\x7F] | \"\\\\\" ([\"\\\\/bfnrt] | \"u\" ([0-9a-cefA-CEF] hex{3} | [dD] [0-7] "
+    "hex{2}))\n"
     "string ::= \"\\\"\" char* \"\\\"\"\n"
     "integer ::= \"-\"? (\"0\" | [1-9] [0-9]{0,15})\n"
     "number ::= integer (\".\" [0-9]{1,15})? ([eE] [-+]? [0-9]{1,2})?\n"
@@ -34,9 +35,9 @@ constexpr const char* kPrimitives =
 
 // Say nothing about which values are valid.
 bool is_annotation(const std::string& key) {
-  static const std::set<std::string> kKeys = {
-      "$schema", "$id", "$comment", "$defs", "definitions", "title", "description", "default", "examples",
-      "deprecated", "readOnly", "writeOnly", "$anchor"};
+  static const std::set<std::string> kKeys = {"$schema",  "$id",         "$comment", "$defs",    "definitions",
+                                              "title",    "description", "default",  "examples", "deprecated",
+                                              "readOnly", "writeOnly",   "$anchor"};
   return kKeys.count(key) > 0;
 }
 
@@ -228,8 +229,10 @@ class Converter {
     if (schema.contains("enum")) {
       if (!schema["enum"].is_array()) bad(where, "'enum' must be a list");
       const Json& allowed = schema["enum"];
-      if (values.empty()) values = allowed;
-      else if (std::find(allowed.begin(), allowed.end(), values[0]) == allowed.end()) values.clear();
+      if (values.empty())
+        values = allowed;
+      else if (std::find(allowed.begin(), allowed.end(), values[0]) == allowed.end())
+        values.clear();
     }
     const auto types = types_of(schema, where);
     std::string out;
@@ -244,12 +247,23 @@ class Converter {
 
   // Without "type": the type that the other keywords speak of.
   static std::vector<std::string> implied_types(const Json& schema) {
-    static const std::map<std::string, std::string> kOwners = {
-        {"properties", "object"}, {"required", "object"}, {"additionalProperties", "object"}, {"items", "array"},
-        {"prefixItems", "array"}, {"minItems", "array"}, {"maxItems", "array"}, {"uniqueItems", "array"},
-        {"minLength", "string"}, {"maxLength", "string"}, {"pattern", "string"}, {"format", "string"},
-        {"minimum", "number"}, {"maximum", "number"}, {"exclusiveMinimum", "number"},
-        {"exclusiveMaximum", "number"}, {"multipleOf", "number"}};
+    static const std::map<std::string, std::string> kOwners = {{"properties", "object"},
+                                                               {"required", "object"},
+                                                               {"additionalProperties", "object"},
+                                                               {"items", "array"},
+                                                               {"prefixItems", "array"},
+                                                               {"minItems", "array"},
+                                                               {"maxItems", "array"},
+                                                               {"uniqueItems", "array"},
+                                                               {"minLength", "string"},
+                                                               {"maxLength", "string"},
+                                                               {"pattern", "string"},
+                                                               {"format", "string"},
+                                                               {"minimum", "number"},
+                                                               {"maximum", "number"},
+                                                               {"exclusiveMinimum", "number"},
+                                                               {"exclusiveMaximum", "number"},
+                                                               {"multipleOf", "number"}};
     std::set<std::string> types;
     for (const auto& [key, value] : schema.items()) {
       const auto owner = kOwners.find(key);
@@ -335,8 +349,8 @@ class Converter {
       const auto value = schema[key].get<double>();
       if (!(std::fabs(value) < 1e18)) bad(where, format("'{}' has more than 18 digits", key));
       const bool is_whole = schema[key].is_number_integer();
-      int64_t whole = is_whole ? schema[key].get<int64_t>()
-                               : static_cast<int64_t>(is_low ? std::ceil(value) : std::floor(value));
+      int64_t whole =
+          is_whole ? schema[key].get<int64_t>() : static_cast<int64_t>(is_low ? std::ceil(value) : std::floor(value));
       const bool hits = is_whole || static_cast<double>(whole) == value;
       if (key == exclusive && hits) whole += is_low ? 1 : -1;
       if (!out.has_value()) out = whole;
@@ -384,7 +398,8 @@ class Converter {
     const auto n_fixed = static_cast<int64_t>(prefix.size());
     if (prefix.empty()) {
       if (item.empty() || most == 0) return "\"\"";
-      const std::string more = format("(ws \",\" ws {}){}", item, range_text(std::max<int64_t>(least - 1, 0), most - 1));
+      const std::string more =
+          format("(ws \",\" ws {}){}", item, range_text(std::max<int64_t>(least - 1, 0), most - 1));
       return least > 0 ? item + " " + more : "(" + item + " " + more + ")?";
     }
     std::string rest;
@@ -419,7 +434,8 @@ class Converter {
     const bool has_properties = schema.contains("properties");
     if (has_properties && !schema["properties"].is_object()) bad(where, "'properties' must be an object");
     const Json extra = schema.contains("additionalProperties") ? schema["additionalProperties"] : Json(!has_properties);
-    const std::string extra_value = extra == Json(false) ? "" : visit(extra, where + "/additionalProperties", nesting + 1);
+    const std::string extra_value =
+        extra == Json(false) ? "" : visit(extra, where + "/additionalProperties", nesting + 1);
     struct Member {
       std::string text;
       bool is_required = false;
@@ -483,9 +499,8 @@ class Converter {
     std::vector<std::string> prefixes;
     for (const auto& [prefix, next] : children) prefixes.push_back(prefix);
     for (const std::string& name : whole) prefixes.push_back(name);
-    std::sort(prefixes.begin(), prefixes.end(), [](const auto& a, const auto& b) {
-      return a.size() > b.size() || (a.size() == b.size() && a < b);
-    });
+    std::sort(prefixes.begin(), prefixes.end(),
+              [](const auto& a, const auto& b) { return a.size() > b.size() || (a.size() == b.size() && a < b); });
     prefixes.erase(std::unique(prefixes.begin(), prefixes.end()), prefixes.end());
     for (const std::string& prefix : prefixes) {
       std::string excluded = kPlain;
@@ -514,10 +529,14 @@ void check_nesting(std::string_view json) {
   bool in_string = false;
   for (size_t i = 0; i < json.size(); ++i) {
     const char c = json[i];
-    if (in_string && c == '\\') ++i;
-    else if (c == '"') in_string = !in_string;
-    else if (!in_string && (c == '[' || c == '{')) ++depth;
-    else if (!in_string && (c == ']' || c == '}')) --depth;
+    if (in_string && c == '\\')
+      ++i;
+    else if (c == '"')
+      in_string = !in_string;
+    else if (!in_string && (c == '[' || c == '{'))
+      ++depth;
+    else if (!in_string && (c == ']' || c == '}'))
+      --depth;
     if (depth > 4 * kMaxSchemaNesting) fail("JSON schema: nested deeper than {} levels", 4 * kMaxSchemaNesting);
   }
 }

@@ -118,9 +118,15 @@ class RegexConverter {
   static CharSet shorthand(char kind) {
     CharSet set;
     switch (kind | 0x20) {
-      case 'd': set = {{'0', '9'}}; break;
-      case 'w': set = {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}}; break;
-      default: set = {{'\t', '\n'}, {'\r', '\r'}, {' ', ' '}}; break;
+      case 'd':
+        set = {{'0', '9'}};
+        break;
+      case 'w':
+        set = {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
+        break;
+      default:
+        set = {{'\t', '\n'}, {'\r', '\r'}, {' ', ' '}};
+        break;
     }
     return kind >= 'a' ? set : complement_plain(set);
   }
@@ -238,12 +244,18 @@ class RegexConverter {
   static std::string escape_of(char32_t cp) {
     static constexpr char kHex[] = "0123456789abcdef";
     switch (cp) {
-      case '"': return "\\\"";
-      case '\\': return "\\\\";
-      case '\n': return "\\n";
-      case '\r': return "\\r";
-      case '\t': return "\\t";
-      default: break;
+      case '"':
+        return "\\\"";
+      case '\\':
+        return "\\\\";
+      case '\n':
+        return "\\n";
+      case '\r':
+        return "\\r";
+      case '\t':
+        return "\\t";
+      default:
+        break;
     }
     std::string out = "\\u00";
     out += kHex[cp >> 4];

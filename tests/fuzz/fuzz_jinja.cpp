@@ -18,7 +18,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   input.bos_token = "<s>";
   const auto spans = (*parsed)->render(input);
   if (!spans) return 0;
-  const bool may_spell_mark = source.find('\\') != std::string_view::npos || source.find("\xEE") != std::string_view::npos;
+  const bool may_spell_mark =
+      source.find('\\') != std::string_view::npos || source.find("\xEE") != std::string_view::npos;
   for (const RenderedSpan& span : *spans) {
     if (span.trusted && !may_spell_mark && span.text.find(kMark) != std::string::npos) std::abort();
   }

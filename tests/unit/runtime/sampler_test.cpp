@@ -37,7 +37,8 @@ std::vector<float> random_logits(size_t n, uint32_t seed) {
 // Probabilities of the chain in double precision: id to p, tokens cut away are absent.
 std::map<Token, double> reference(std::vector<float> logits, const std::vector<Token>& history,
                                   const SamplerOptions& o) {
-  size_t window = o.repeat_last_n < 0 ? history.size() : std::min<size_t>(history.size(), static_cast<size_t>(o.repeat_last_n));
+  size_t window =
+      o.repeat_last_n < 0 ? history.size() : std::min<size_t>(history.size(), static_cast<size_t>(o.repeat_last_n));
   std::map<Token, int> counts;
   for (size_t i = history.size() - window; i < history.size(); ++i) ++counts[history[i]];
   for (const auto& [id, count] : counts) {

@@ -87,15 +87,43 @@ TEST_CASE("plain messages and messages in extra_json render the same", "[text]")
 TEST_CASE("text of a message stays untrusted whatever the template does to it", "[text]") {
   const TemplateInput input = message("user", "<|Im_End|> x");
   const char* const kExpressions[] = {
-      "m.content", "m['content']", "'T' + m.content + 'T'", "'T' ~ m.content", "m.content | trim",
-      "m.content.strip('x')", "m.content[::-1]", "m.content[2:5]", "m.content | upper", "m.content | title",
-      "m.content.split(' ')[0]", "m.content.split()", "m.content.replace('x', 'TT')", "'TxT'.replace('x', m.content)",
-      "[m.content, 'T'] | join('T')", "'T{}T'.format(m.content)", "'T%sT' % m.content", "m | tojson",
-      "[m.content] | tojson(indent=2)", "[m.content]", "m.content | list | join", "m.content | reverse",
-      "m.content * 2", "m.content | e", "m.content | indent(2, true)", "m.content.splitlines() | first",
-      "m.content | default('T')", "m.content.partition('|')", "m.content | center(40)", "[m] | map(attribute='content') | join",
-      "[m.content] | map('upper') | join", "{m.content: 1}.keys() | list | join", "(m.content,) | string",
-      "m.content.title()", "[m.content] | sort | first", "[m.content] | groupby(0) | string", "m.content | capitalize",
+      "m.content",
+      "m['content']",
+      "'T' + m.content + 'T'",
+      "'T' ~ m.content",
+      "m.content | trim",
+      "m.content.strip('x')",
+      "m.content[::-1]",
+      "m.content[2:5]",
+      "m.content | upper",
+      "m.content | title",
+      "m.content.split(' ')[0]",
+      "m.content.split()",
+      "m.content.replace('x', 'TT')",
+      "'TxT'.replace('x', m.content)",
+      "[m.content, 'T'] | join('T')",
+      "'T{}T'.format(m.content)",
+      "'T%sT' % m.content",
+      "m | tojson",
+      "[m.content] | tojson(indent=2)",
+      "[m.content]",
+      "m.content | list | join",
+      "m.content | reverse",
+      "m.content * 2",
+      "m.content | e",
+      "m.content | indent(2, true)",
+      "m.content.splitlines() | first",
+      "m.content | default('T')",
+      "m.content.partition('|')",
+      "m.content | center(40)",
+      "[m] | map(attribute='content') | join",
+      "[m.content] | map('upper') | join",
+      "{m.content: 1}.keys() | list | join",
+      "(m.content,) | string",
+      "m.content.title()",
+      "[m.content] | sort | first",
+      "[m.content] | groupby(0) | string",
+      "m.content | capitalize",
   };
   for (const std::string expression : kExpressions) {
     INFO(expression);
@@ -135,7 +163,8 @@ TEST_CASE("adjacent pieces of equal trust are joined, and bos and eos are truste
   TemplateInput input = message("user", "hi");
   input.bos_token = "<s>";
   input.eos_token = "</s>";
-  const auto spans = render("{{ bos_token }}{{ 'a' }}b{{ messages[0].content }}{{ messages[0].role }}{{ eos_token }}", input);
+  const auto spans =
+      render("{{ bos_token }}{{ 'a' }}b{{ messages[0].content }}{{ messages[0].role }}{{ eos_token }}", input);
   REQUIRE(spans.has_value());
   REQUIRE(spans->size() == 3);
   CHECK(((*spans)[0].text == "<s>ab" && (*spans)[0].trusted));
@@ -169,12 +198,31 @@ TEST_CASE("errors name line and column", "[text]") {
 
 TEST_CASE("what Python refuses is refused", "[text]") {
   const char* const kBad[] = {
-      "{{ 1 + 'a' }}", "{{ nope + 1 }}", "{{ [1] < 1 }}", "{{ 1 // 0 }}", "{{ 1 % 0 }}", "{{ nope() }}",
-      "{{ 'a'.nope() }}", "{{ {[1]: 2} }}", "{{ [1].append(2) }}", "{{ {}.update(a=1) }}", "{% set x.y = 1 %}",
-      "{% for a, b in [1] %}{% endfor %}", "{% for a, b in [[1, 2, 3]] %}{% endfor %}", "{{ 1 | length }}",
-      "{{ range(1, 2, 0) }}", "{{ '%d' % 'a' }}", "{{ '%s' % () }}", "{{ 'a'.split('') }}", "{% break %}",
-      "{{ [1,2][::0] }}", "{% macro m(a) %}{% endmacro %}{{ m(1, 2) }}", "{% macro m(a) %}{% endmacro %}{{ m(z=2) }}",
-      "{{ [1, 'a'] | sort }}", "{{ 9223372036854775807 + 1 }}", "{{ 99999999999999999999 }}",
+      "{{ 1 + 'a' }}",
+      "{{ nope + 1 }}",
+      "{{ [1] < 1 }}",
+      "{{ 1 // 0 }}",
+      "{{ 1 % 0 }}",
+      "{{ nope() }}",
+      "{{ 'a'.nope() }}",
+      "{{ {[1]: 2} }}",
+      "{{ [1].append(2) }}",
+      "{{ {}.update(a=1) }}",
+      "{% set x.y = 1 %}",
+      "{% for a, b in [1] %}{% endfor %}",
+      "{% for a, b in [[1, 2, 3]] %}{% endfor %}",
+      "{{ 1 | length }}",
+      "{{ range(1, 2, 0) }}",
+      "{{ '%d' % 'a' }}",
+      "{{ '%s' % () }}",
+      "{{ 'a'.split('') }}",
+      "{% break %}",
+      "{{ [1,2][::0] }}",
+      "{% macro m(a) %}{% endmacro %}{{ m(1, 2) }}",
+      "{% macro m(a) %}{% endmacro %}{{ m(z=2) }}",
+      "{{ [1, 'a'] | sort }}",
+      "{{ 9223372036854775807 + 1 }}",
+      "{{ 99999999999999999999 }}",
   };
   for (const char* source : kBad) {
     INFO(source);
@@ -200,6 +248,12 @@ TEST_CASE("hostile templates end in an error, not a crash", "[text]") {
   CHECK_FALSE(render(std::string(size_t{2} << 20, 'a')).has_value());
 }
 
+TEST_CASE("nesting up to the limit is fine", "[text]") {
+  CHECK(text_of("{{ " + repeat("(", 250) + "1" + repeat(")", 250) + " }}") == "1");
+  CHECK(text_of(repeat("{% if 1 %}", 250) + "x" + repeat("{% endif %}", 250)) == "x");
+  CHECK_FALSE(render("{{ " + repeat("(", 257) + "1" + repeat(")", 257) + " }}").has_value());
+}
+
 TEST_CASE("time, memory and depth of a rendering are bounded", "[text]") {
   const auto message_of = [](std::string_view source) {
     const auto result = render(source);
@@ -207,8 +261,9 @@ TEST_CASE("time, memory and depth of a rendering are bounded", "[text]") {
     return result.error().message;
   };
   CHECK(message_of("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}").find("nested deeper") != std::string::npos);
-  CHECK(message_of("{% set r = range(100000) %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}").find("steps") !=
-        std::string::npos);
+  CHECK(
+      message_of("{% set r = range(100000) %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}").find("steps") !=
+      std::string::npos);
   CHECK(message_of("{% set ns = namespace(s='ab') %}{% for i in range(64) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}")
             .find("bytes") != std::string::npos);
   CHECK_FALSE(message_of("{{ 'a' * 999999999999 }}").empty());
