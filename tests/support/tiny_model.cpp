@@ -48,11 +48,25 @@ uint64_t name_seed(uint64_t seed, std::string_view name) {
   return hash;
 }
 
+// Random MXFP4 blocks (17 bytes: the exponent of the scale, then 32 four-bit floats) of the spread wanted. The format
+// is only read here, so there is nothing that would quantise to it.
+std::vector<std::byte> fill_mxfp4(int64_t n, double spread, TinyRandom& random) {
+  constexpr double kSpreadOfCodes = 2.9;  // root mean square of +-{0, 0.5, 1, 1.5, 2, 3, 4, 6}
+  const auto exponent = static_cast<uint8_t>(127 + std::lround(std::log2(spread / kSpreadOfCodes)));
+  std::vector<std::byte> bytes;
+  for (int64_t block = 0; block < n / 32; ++block) {
+    bytes.push_back(std::byte{exponent});
+    for (int i = 0; i < 16; ++i) bytes.push_back(static_cast<std::byte>(random.next() & 0xFFU));
+  }
+  return bytes;
+}
+
 // All values of a tensor in its format.
 Result<std::vector<std::byte>> fill(const TinyTensor& tensor, uint64_t seed) {
   int64_t n = 1;
   for (const int64_t dim : tensor.ne) n *= dim;
   TinyRandom random(name_seed(seed, tensor.name));
+  if (tensor.dtype == DType::kMXFP4 && tensor.ne[0] % 32 == 0) return fill_mxfp4(n, tensor.spread, random);
   std::vector<float> values(static_cast<size_t>(n));
   for (float& value : values) {
     value = static_cast<float>(tensor.mean + tensor.spread * (tensor.uniform ? random.uniform() : random.normal()));

@@ -78,6 +78,15 @@ TEST_CASE("every architecture runs quantised, close to the reference", "[model]"
   }
 }
 
+TEST_CASE("gpt-oss with MXFP4 experts runs close to the reference", "[model]") {
+  TinyOptions options = wide("gpt-oss", DType::kQ8_0);
+  options.expert_type = DType::kMXFP4;
+  const Errors errors = errors_of(options);
+  CAPTURE(errors.worst, errors.rms);
+  CHECK(errors.worst <= kTolerance);
+  CHECK(errors.rms <= kRmsTolerance);
+}
+
 TEST_CASE("quantised models obey the law of splits bit for bit", "[model]") {
   const std::vector<int32_t> tokens = random_tokens(50, kTinyVocab, 2);
   for (const char* arch : {"llama", "gpt-oss", "qwen3next", "mamba2", "gemma2"}) {
