@@ -13,12 +13,19 @@ int64_t blocks_for(int64_t rows) { return (rows + kBlockTokens - 1) / kBlockToke
 
 // Bounds on what a session file may claim, so that a damaged count cannot ask for the whole machine.
 constexpr uint64_t kMaxRows = uint64_t{1} << 40;
+// Handles of blocks made room for ahead of use (3 KiB a region), so that decoding does not call operator new.
+constexpr int64_t kHandlesAhead = 64;
 
 }  // namespace
 
 Status Region::reserve_rows(int64_t n) {
   LCRUN_CHECK(spec_.kind != RegionKind::kFixed && n >= 0);
   const int64_t wanted = blocks_for(rows_ + n) - first_block_;
+  if (static_cast<int64_t>(blocks_.capacity()) < wanted) {
+    const auto room = static_cast<size_t>(2 * wanted + kHandlesAhead);
+    blocks_.reserve(room);
+    spare_.reserve(room);  // every block may be dropped
+  }
   while (static_cast<int64_t>(blocks_.size()) < wanted) {
     if (!spare_.empty()) {
       std::memset(spare_.back().data(), 0, spare_.back().size());

@@ -80,8 +80,10 @@ class ByteWriter {
     append(&value, sizeof(T));
   }
   void append(const void* data, size_t count) {
-    const auto* first = static_cast<const std::byte*>(data);
-    bytes_.insert(bytes_.end(), first, first + count);
+    if (count == 0) return;
+    const size_t at = bytes_.size();
+    bytes_.resize(at + count);  // not insert(): g++ 12 warns of an overflow that cannot be
+    std::memcpy(bytes_.data() + at, data, count);
   }
   void pad_to(size_t alignment) {
     while (bytes_.size() % alignment != 0) bytes_.push_back(std::byte{0});
