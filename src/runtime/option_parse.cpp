@@ -9,6 +9,12 @@
 namespace lcrun::runtime {
 namespace {
 
+// "-c (--ctx-size)": as it was typed, and what it is called.
+std::string full_name(std::string_view typed, const OptionRow& row) {
+  const std::string name = format("--{}", row.name);
+  return typed == name ? name : format("{} ({})", typed, name);
+}
+
 Error bad_option(std::string_view source, const Error& error) {
   return make_error(error.code, "{}: {}", source, error.message);
 }
@@ -204,7 +210,7 @@ class Parser {
       LCRUN_ASSIGN(value, value_of(match, name));
     }
     const Status set = set_value(*match.row, value, parsed_.options);
-    if (!set.has_value()) return bad_option(name, set.error());
+    if (!set.has_value()) return bad_option(full_name(name, *match.row), set.error());
     parsed_.given.push_back(match.row->name);
     return {};
   }

@@ -161,7 +161,8 @@ Status save_session_file(FileSystem& fs, const std::string& path, const SessionV
   std::memcpy(bytes.data() + state_bytes_at, &state_bytes, sizeof(state_bytes));
   std::memcpy(bytes.data() + file_bytes_at, &file_bytes, sizeof(file_bytes));
   const Fingerprint hash = hash_of(bytes);
-  bytes.insert(bytes.end(), hash.begin(), hash.end());
+  bytes.resize(static_cast<size_t>(file_bytes));
+  std::memcpy(bytes.data() + bytes.size() - kHashBytes, hash.data(), kHashBytes);
   return write_file_atomically(fs, path, bytes);
 }
 
