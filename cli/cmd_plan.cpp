@@ -49,8 +49,8 @@ Json plan_json(const std::string& path, const model::ModelConfig& config, const 
         runtime::cache_bytes(config, {kCacheTypes[i], kCacheTypes[i]}, plan.n_ctx);
   }
   json["kv_disk_bytes"] = 0;
-  json["memory_cap_bytes"] = room.cap;
-  json["memory_cap_given"] = room.is_given;
+  // What the machine has to give changes from moment to moment: only a cap that was asked for is part of the answer.
+  json["memory_cap_bytes"] = room.is_given ? Json(room.cap) : Json(nullptr);
   json["fits"] = plan.private_bytes() <= room.cap;
   json["n_ctx_that_fits"] = fits;
   return json;

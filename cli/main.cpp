@@ -41,8 +41,6 @@ constexpr CommandEntry kCommands[] = {
     {runtime::kPlugins, plugins_command},
 };
 
-const char* environment(const char* name) { return std::getenv(name); }
-
 LogLevel log_level_of(const std::string& name) {
   if (name == "debug") return LogLevel::kDebug;
   if (name == "warn") return LogLevel::kWarn;
