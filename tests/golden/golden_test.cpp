@@ -26,7 +26,7 @@ namespace {
 constexpr double kNearTie = 0.1;
 constexpr double kMinTop1Clear = 0.98;
 constexpr double kMinTop1 = 0.97;
-constexpr double kMaxGreedyGap = 0.3;
+constexpr double kMaxGreedyGap = 0.6;
 constexpr double kMinGreedy = 0.95;
 constexpr double kMaxKl = 5e-3;
 
