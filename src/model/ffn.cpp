@@ -15,7 +15,7 @@ class DenseFfn final : public FeedForward {
  public:
   static Result<std::unique_ptr<FeedForward>> create(const MixerBuild& build, std::string_view suffix, int64_t d_ff) {
     auto ffn = std::make_unique<DenseFfn>();
-    const TensorLoader tensors(build.file, format("blk.{}.", build.layer), build.n_threads);
+    const TensorLoader tensors(build.file, format("blk.{}.", build.layer), build.n_threads, build.arena);
     const std::string tail(suffix);
     const int64_t d_model = build.config.d_model;
     ffn->d_ff_ = d_ff;

@@ -115,10 +115,12 @@ Status MoeFfn::load_experts(const TensorLoader& tensors) {
   for (int64_t e = 0; e < n_experts_; ++e) {
     Expert expert;
     for (size_t i = 0; i + 1 < views.size(); ++i) {
-      LCRUN_ASSIGN(auto weights, kernels::Weights::prepare(slice_of(views[i], e), tensors.n_threads()));
+      const TensorView slice = slice_of(views[i], e);
+      LCRUN_ASSIGN(auto weights, kernels::Weights::prepare(slice, tensors.n_threads(), tensors.arena()));
       expert.inputs.push_back(std::move(weights));
     }
-    LCRUN_ASSIGN(expert.down, kernels::Weights::prepare(slice_of(views.back(), e), tensors.n_threads()));
+    const TensorView slice = slice_of(views.back(), e);
+    LCRUN_ASSIGN(expert.down, kernels::Weights::prepare(slice, tensors.n_threads(), tensors.arena()));
     experts_.push_back(std::move(expert));
   }
   for (const TensorView& view : views) tensors.file().drop_pages(view);
@@ -164,7 +166,7 @@ Result<std::unique_ptr<FeedForward>> MoeFfn::create(const MixerBuild& build) {
     return build.file.meta().fail(arch_key(config, "expert_feed_forward_length"), format("{}", ffn->d_ff_),
                                   "at least 1");
   }
-  const TensorLoader tensors(build.file, format("blk.{}.", build.layer), build.n_threads);
+  const TensorLoader tensors(build.file, format("blk.{}.", build.layer), build.n_threads, build.arena);
   LCRUN_ASSIGN(ffn->router_, tensors.matrix("ffn_gate_inp.weight", ffn->n_experts_, ffn->d_model_));
   LCRUN_ASSIGN(ffn->router_bias_, tensors.optional_vector("ffn_gate_inp.bias", ffn->n_experts_));
   LCRUN_ASSIGN(ffn->selection_bias_, tensors.optional_vector("exp_probs_b.bias", ffn->n_experts_));

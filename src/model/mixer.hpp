@@ -59,6 +59,7 @@ struct MixerBuild {
   const ModelConfig& config;
   int64_t layer;
   int n_threads;
+  kernels::WeightArena* arena = nullptr;  // where its matrices go
 };
 
 struct MixerSpec {

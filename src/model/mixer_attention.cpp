@@ -160,7 +160,7 @@ Status AttentionMixer::load_norms(const MixerBuild& build, const TensorLoader& t
 Result<std::unique_ptr<TokenMixer>> AttentionMixer::create(const MixerBuild& build) {
   const ModelConfig& config = build.config;
   const LayerConfig& layer = config.layers[static_cast<size_t>(build.layer)];
-  const TensorLoader tensors(build.file, format("blk.{}.", build.layer), build.n_threads);
+  const TensorLoader tensors(build.file, format("blk.{}.", build.layer), build.n_threads, build.arena);
   auto mixer = std::make_unique<AttentionMixer>();
   mixer->d_model_ = config.d_model;
   mixer->n_heads_ = layer.n_heads;

@@ -97,7 +97,7 @@ Result<std::unique_ptr<TokenMixer>> GatedDeltaMixer::create(const MixerBuild& bu
   mixer->v_dim_ = ssm.d_inner / ssm.n_heads;
   mixer->tile_keys_ = ssm.tile_keys;
   mixer->eps_ = build.config.norm_eps;
-  const TensorLoader tensors(build.file, format("blk.{}.", build.layer), build.n_threads);
+  const TensorLoader tensors(build.file, format("blk.{}.", build.layer), build.n_threads, build.arena);
   if (tensors.has("ssm_in.weight") && !tensors.has("attn_qkv.weight")) {
     return make_error(Code::kUnsupported, "{}: {}: an old layout of this architecture; convert the model again",
                       build.file.path(), tensors.name("ssm_in.weight"));

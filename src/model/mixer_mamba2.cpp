@@ -74,7 +74,7 @@ Result<std::unique_ptr<TokenMixer>> Mamba2Mixer::create(const MixerBuild& build)
         format("{} heads, {} groups, width {}", ssm.n_heads, ssm.n_groups, ssm.d_inner),
         "a width that is a multiple of the heads, and heads that are a multiple of the groups");
   }
-  const TensorLoader tensors(build.file, format("blk.{}.", build.layer), build.n_threads);
+  const TensorLoader tensors(build.file, format("blk.{}.", build.layer), build.n_threads, build.arena);
   LCRUN_ASSIGN(mixer->input_, tensors.matrix("ssm_in.weight", mixer->in_width(), mixer->d_model_));
   LCRUN_ASSIGN(mixer->conv_, ConvState::load(tensors, ssm.conv_kernel, mixer->conv_width()));
   LCRUN_ASSIGN(mixer->dt_bias_, tensors.vector("ssm_dt.bias", ssm.n_heads));

@@ -26,7 +26,7 @@ struct Layer {
 Result<Layer> load_layer(const MixerBuild& build) {
   const ModelConfig& config = build.config;
   const LayerConfig& layer_config = config.layers[static_cast<size_t>(build.layer)];
-  const TensorLoader tensors(build.file, format("blk.{}.", build.layer), build.n_threads);
+  const TensorLoader tensors(build.file, format("blk.{}.", build.layer), build.n_threads, build.arena);
   const int64_t n = config.d_model;
   Layer layer;
   if (config.norm_placement != NormPlacement::kAfter) {
@@ -81,7 +81,8 @@ Result<std::shared_ptr<const Model>> Model::load(std::shared_ptr<const ggufish::
   const ggufish::ModelFile& source = *impl->file;
   LCRUN_ASSIGN(impl->config, read_config(source));
   const ModelConfig& config = impl->config;
-  const TensorLoader tensors(source, "", options.n_threads);
+  kernels::WeightArena arena;  // its pieces live on in the matrices
+  const TensorLoader tensors(source, "", options.n_threads, &arena);
   LCRUN_ASSIGN(impl->embedding, tensors.view("token_embd.weight", config.d_model, config.n_vocab, 1));
   impl->embedding_ops = quant::find_ops(impl->embedding.dtype);
 
@@ -89,7 +90,7 @@ Result<std::shared_ptr<const Model>> Model::load(std::shared_ptr<const ggufish::
     if (options.progress && !options.progress(static_cast<double>(i) / static_cast<double>(config.n_layers + 1))) {
       return make_error(Code::kCancelled, "{}: loading was stopped", source.path());
     }
-    LCRUN_ASSIGN(auto layer, load_layer({source, config, i, options.n_threads}));
+    LCRUN_ASSIGN(auto layer, load_layer({source, config, i, options.n_threads, &arena}));
     impl->layers.push_back(std::move(layer));
   }
   LCRUN_ASSIGN(impl->output_norm, load_norm(tensors, "output_norm", config.d_model, true));

@@ -15,11 +15,14 @@ namespace lcrun::model {
 // Looks tensors up under a prefix ("blk.7.").
 class TensorLoader {
  public:
-  TensorLoader(const ggufish::ModelFile& file, std::string prefix, int n_threads)
-      : file_(file), prefix_(std::move(prefix)), n_threads_(n_threads) {}
+  // Matrices go into the arena, if there is one.
+  TensorLoader(const ggufish::ModelFile& file, std::string prefix, int n_threads,
+               kernels::WeightArena* arena = nullptr)
+      : file_(file), prefix_(std::move(prefix)), n_threads_(n_threads), arena_(arena) {}
 
   const ggufish::ModelFile& file() const { return file_; }
   int n_threads() const { return n_threads_; }
+  kernels::WeightArena* arena() const { return arena_; }
   std::string name(std::string_view suffix) const { return prefix_ + std::string(suffix); }
   bool has(std::string_view suffix) const { return file_.find_tensor(name(suffix)) != nullptr; }
 
@@ -35,6 +38,7 @@ class TensorLoader {
   const ggufish::ModelFile& file_;
   std::string prefix_;
   int n_threads_;
+  kernels::WeightArena* arena_;
 };
 
 // A norm's weights; empty weight = the model has no such norm.
