@@ -16,8 +16,7 @@ namespace lcrun::model {
 class TensorLoader {
  public:
   // Matrices go into the arena, if there is one.
-  TensorLoader(const ggufish::ModelFile& file, std::string prefix, int n_threads,
-               kernels::WeightArena* arena = nullptr)
+  TensorLoader(const ggufish::ModelFile& file, std::string prefix, int n_threads, kernels::WeightArena* arena = nullptr)
       : file_(file), prefix_(std::move(prefix)), n_threads_(n_threads), arena_(arena) {}
 
   const ggufish::ModelFile& file() const { return file_; }
