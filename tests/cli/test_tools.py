@@ -1,0 +1,135 @@
+"""bench, inspect, plan, quantize, plugins, and the examples of the library."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import unittest
+from pathlib import Path
+
+from cli_case import BAD_MODEL, BINARY, NO_MEMORY, OK, STORAGE, UNSUPPORTED, USAGE, CliCase
+
+BUILD = Path(BINARY).parents[1]
+
+
+class Bench(CliCase):
+    COMMON = ["-p", "8", "-n", "2", "-r", "1", "--no-warmup", "-t", "1"]
+
+    def test_every_form_says_the_same_things(self):
+        json_rows = self.run_json("bench", "-m", self.model(), *self.COMMON, "-o", "json")
+        text = self.run_cli("bench", "-m", self.model(), *self.COMMON, "-o", "csv").stdout.decode()
+        csv_rows = list(csv.DictReader(io.StringIO(text)))
+        lines = self.run_cli("bench", "-m", self.model(), *self.COMMON, "-o", "jsonl").stdout.splitlines()
+        self.assertEqual([row["n_prompt"] for row in json_rows], [8, 0])
+        self.assertEqual([row["n_prompt"] for row in csv_rows], ["8", "0"])
+        self.assertEqual([json.loads(line)["n_gen"] for line in lines], [0, 2])
+        for row in json_rows:
+            for key in ("model_filename", "n_prompt", "n_gen", "n_depth", "type_k", "n_threads", "avg_ts", "stddev_ts",
+                        "samples_ts", "bytes_per_token", "stream_gbs", "isa"):
+                self.assertIn(key, row)
+            self.assertGreater(row["stream_gbs"], 0)
+
+    def test_depth_and_the_table(self):
+        text = self.run_cli("bench", "-m", self.model("gemma3"), *self.COMMON, "-d", "0,600").stdout.decode()
+        for name in ("| model ", "pp8 |", "tg2 |", "pp8 @ d600", "tg2 @ d600"):
+            self.assertIn(name, text)
+
+    def test_nothing_to_time_is_a_usage_error(self):
+        self.run_cli("bench", "-m", self.model(), "-p", "0", "-n", "0", status=USAGE)
+
+
+class Files(CliCase):
+    def test_inspect_shows_keys_tensors_and_who_runs_it(self):
+        data = self.run_json("inspect", self.model(), "--json")
+        self.assertTrue(data["runs"])
+        self.assertEqual(data["hyper_parameters"]["arch"], "llama")
+        self.assertEqual(len(data["tensors"]), 272)
+        self.assertIn("general.architecture", data["metadata"])
+        table = self.run_cli("inspect", self.model(), "--kernels").stdout
+        for part in (b"token_embd.weight", b"runs as llama", b"instruction sets"):
+            self.assertIn(part, table)
+
+    def test_plan_adds_up(self):
+        plan = self.run_json("plan", "-m", self.model(), "-c", "1M", "--mem-max", "4GiB", "--json")
+        memory = plan["memory"]
+        self.assertEqual(memory["private_bytes"], memory["packed_weights_bytes"] + memory["kv_ram_bytes"] +
+                         memory["buffer_bytes"] + memory["other_bytes"])
+        # 30 layers, 3 heads of 64, keys and values of 2 bytes, whole blocks of 64 tokens.
+        self.assertEqual(memory["kv_ram_bytes"], 30 * 3 * 64 * 2 * 2 * 1000000)
+        self.assertFalse(plan["fits"])
+        self.assertLess(plan["n_ctx_that_fits"], 1000000)
+        self.assertLess(plan["kv_bytes_by_type"]["q4_0"], plan["kv_bytes_by_type"]["q8_0"])
+
+    def test_a_plan_that_fits_runs_and_one_that_does_not_is_refused(self):
+        plan = self.run_json("plan", "-m", self.model(), "-c", "32k", "--mem-max", "600MiB", "--json")
+        self.assertFalse(plan["fits"])
+        self.run_cli("-m", self.model(), "-p", "x", "-n", "1", "-c", "32k", "--mem-max", "600MiB", status=NO_MEMORY)
+        smaller = str(plan["n_ctx_that_fits"] * 9 // 10)
+        self.run_cli("-m", self.model(), "-p", "x", "-n", "1", "-c", smaller, "--mem-max", "600MiB")
+
+    def test_quantize_writes_a_model_that_answers(self):
+        out = self.dir / "q8.gguf"
+        report = self.run_json("quantize", self.model(), out, "q8_0", "--json")
+        self.assertGreater(report["rmse"], 0)
+        self.assertGreater(report["max_error"], report["rmse"])
+        reply = self.run_json("-m", out, "-no-cnv", "-p", "The capital of France is", "-n", "4", "--temp", "0",
+                              "--json")
+        self.assertIn("Paris", reply["text"])
+
+    def test_quantize_refuses(self):
+        out = self.dir / "o.gguf"
+        self.run_cli("quantize", self.model(), out, "Q9_9", status=UNSUPPORTED)
+        self.run_cli("quantize", self.model(), out, "IQ1_S", status=UNSUPPORTED)
+        self.run_cli("quantize", self.model(), self.model(), "Q8_0", status=USAGE)
+        self.run_cli("quantize", self.model(), out, status=USAGE)
+        self.run_cli("quantize", self.dir / "none", out, "Q8_0", status=BAD_MODEL)
+        self.run_cli("quantize", self.model(), self.dir / "no" / "o.gguf", "Q8_0", status=STORAGE)
+        self.assertFalse(out.exists())
+
+
+class Plugins(CliCase):
+    def test_the_null_plugin_is_found_and_passes(self):
+        directory = BUILD / "plugins"
+        if not (directory / "null.so").exists():
+            self.skipTest(f"no {directory / 'null.so'}: plugins were not built")
+        found = self.run_json("plugins", "--json")
+        self.assertIn("null", [plugin.get("name") for plugin in found])
+        checked = self.run_json("plugins", "--check", "null", "--json")
+        self.assertEqual(checked[0]["self_test"], "passed")
+        self.assertIn(b"passed", self.run_cli("plugins", "--check", directory / "null.so").stdout)
+
+    def test_what_is_not_there_is_unsupported(self):
+        self.run_cli("plugins", "--check", "nonsense", status=UNSUPPORTED)
+        self.run_cli("plugins", "--plugin", self.dir / "none.so", status=UNSUPPORTED)
+        self.assertEqual(self.run_json("plugins", "--plugin-dir", self.dir, "--json"), [])
+
+
+class Examples(CliCase):
+    def run_example(self, name, *arguments):
+        program = BUILD / "examples" / name
+        if not program.exists():
+            self.skipTest(f"no {program}: examples were not built")
+        return subprocess.run([program, *arguments], capture_output=True, timeout=300, text=True, env={**os.environ})
+
+    def test_the_c_example_says_what_the_command_line_says(self):
+        text = "The capital of France is"
+        done = self.run_example("embed", self.model(), text, "8")
+        self.assertEqual(done.returncode, OK, done.stderr)
+        reply = self.run_json("-m", self.model(), "-no-cnv", "-p", text, "-n", "8", "--temp", "0", "--json")
+        self.assertEqual(done.stdout, reply["text"] + "\n")
+
+    def test_the_cpp_example_continues_a_saved_session(self):
+        done = self.run_example("embed_cpp", self.model(), str(self.dir / "s"))
+        self.assertEqual(done.returncode, OK, done.stderr)
+        first, second = (line.split(":", 1)[1] for line in done.stdout.splitlines())
+        self.assertEqual(first.strip(), second.strip())
+
+    def test_a_missing_model_is_an_error_and_not_a_crash(self):
+        done = self.run_example("embed", str(self.dir / "none.gguf"))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("none.gguf", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
