@@ -174,6 +174,10 @@ Status reply_once(const Context& context, Run& run, const PromptRequest& request
 Status run_command(Context& context) {
   Run run;
   if (!wants_chat(context)) {
+    const std::string& model = context.options().model;
+    if (!model.empty() && !posix_file_system().exists(model)) {
+      return make_error(Code::kBadModel, "{}: open failed: No such file or directory", model);
+    }
     // Read before the model is: a mistake in the prompt shows at once.
     LCRUN_ASSIGN(const auto request, prompt_of(context));
     LCRUN_TRY(prepare(context, run));

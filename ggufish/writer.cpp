@@ -233,7 +233,7 @@ Result<std::vector<std::byte>> Writer::finish() const {
 Status Writer::write(FileSystem& fs, const std::string& path) const {
   const std::string temporary = format("{}.tmp.{}", path, getpid());
   const Status written = [&]() -> Status {
-    LCRUN_ASSIGN(auto file, fs.open(temporary, OpenMode::kReplace));
+    LCRUN_ASSIGN(auto file, fs.open(temporary, OpenMode::kReplaceShared));
     uint64_t offset = 0;
     LCRUN_TRY(emit([&](std::span<const std::byte> piece) {
       const uint64_t at = offset;

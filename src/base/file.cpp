@@ -150,12 +150,13 @@ class PosixFileSystem final : public FileSystem {
     int flags = O_CLOEXEC | O_NONBLOCK;
     if (mode == OpenMode::kRead || mode == OpenMode::kReadDirect) flags |= O_RDONLY;
     if (mode == OpenMode::kCreateNew) flags |= O_RDWR | O_CREAT | O_EXCL;
-    if (mode == OpenMode::kReplace) flags |= O_RDWR | O_CREAT | O_TRUNC;
+    if (mode == OpenMode::kReplace || mode == OpenMode::kReplaceShared) flags |= O_RDWR | O_CREAT | O_TRUNC;
+    const mode_t access = mode == OpenMode::kReplaceShared ? 0666 : 0600;
     bool direct = mode == OpenMode::kReadDirect;
-    int fd = ::open(path.c_str(), flags | (direct ? O_DIRECT : 0), 0600);
+    int fd = ::open(path.c_str(), flags | (direct ? O_DIRECT : 0), access);
     if (fd < 0 && direct && errno == EINVAL) {
       direct = false;
-      fd = ::open(path.c_str(), flags, 0600);
+      fd = ::open(path.c_str(), flags, access);
     }
     if (fd < 0) return errno_error(path, "open");
     struct stat info {};

@@ -26,10 +26,11 @@ class Mapping {
 };
 
 enum class OpenMode : uint8_t {
-  kRead,        // must exist and be a regular file
-  kCreateNew,   // must not exist; mode 0600
-  kReplace,     // created or truncated; mode 0600
-  kReadDirect,  // kRead that bypasses the page cache where the file system allows, else kRead
+  kRead,           // must exist and be a regular file
+  kCreateNew,      // must not exist; mode 0600
+  kReplace,        // created or truncated; mode 0600: prompts and their caches are private
+  kReplaceShared,  // the same with the modes that the umask leaves (models)
+  kReadDirect,     // kRead that bypasses the page cache where the file system allows, else kRead
 };
 
 class File {

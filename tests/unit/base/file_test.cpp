@@ -52,6 +52,20 @@ TEST_CASE("reads past the end, directories, pipes and missing files are errors w
   CHECK_FALSE(fs.open(dir.path + "/pipe", OpenMode::kRead).has_value());
 }
 
+TEST_CASE("what is private is readable by its owner only, what is shared by whom the umask says", "[base]") {
+  const TempDir dir;
+  FileSystem& fs = posix_file_system();
+  const mode_t old = umask(022);
+  struct stat info {};
+  REQUIRE(fs.open(dir.path + "/private", OpenMode::kReplace).has_value());
+  REQUIRE(stat((dir.path + "/private").c_str(), &info) == 0);
+  CHECK((info.st_mode & 0777) == 0600);
+  REQUIRE(fs.open(dir.path + "/shared", OpenMode::kReplaceShared).has_value());
+  REQUIRE(stat((dir.path + "/shared").c_str(), &info) == 0);
+  CHECK((info.st_mode & 0777) == 0644);
+  umask(old);
+}
+
 TEST_CASE("direct reads give the same bytes as plain ones at any offset", "[base]") {
   const TempDir dir;
   FileSystem& fs = posix_file_system();

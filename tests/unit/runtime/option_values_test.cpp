@@ -56,6 +56,7 @@ TEST_CASE("edit distance counts insertions, deletions and replacements", "[runti
   CHECK(edit_distance("--theads", "--threads") == 1);
   CHECK(edit_distance("kitten", "sitting") == 3);
   CHECK(edit_distance("same", "same") == 0);
+  CHECK(edit_distance("--tmep", "--temp") == 1);
 }
 
 TEST_CASE("bytes are written with the largest unit that fits", "[runtime][options]") {
