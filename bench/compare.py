@@ -41,10 +41,10 @@ def machine():
             "load_before": round(os.getloadavg()[0], 2)}
 
 
-def commit():
-    done = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude", "*"],
-                          capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
+def commit(lcrun):
+    """The commit that the measured binary says it was built from."""
+    text = subprocess.run([lcrun, "--version"], capture_output=True, text=True, check=True).stdout
+    return next((line.split(": ", 1)[1] for line in text.splitlines() if line.startswith("commit: ")), "unknown")
 
 
 def model_facts(path):
@@ -147,7 +147,8 @@ def parse():
 
 def main():
     options = parse()
-    result = {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M"), "commit": commit(),
+    now = datetime.datetime.now(datetime.timezone.utc)
+    result = {"date": now.strftime("%Y-%m-%d %H:%M"), "commit": commit(options.lcrun),
               "machine": machine(), "model": model_facts(options.model), "threads": options.threads,
               "rounds": options.rounds, "type_k": options.type_k, "lcrun_args": options.lcrun_args}
     if options.rounds < 5:
