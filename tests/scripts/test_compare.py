@@ -10,6 +10,9 @@ ROOT = Path(__file__).parents[2]
 
 FAKE = """#!{python}
 import json, pathlib, sys
+if sys.argv[1:] == ["--version"]:
+    print("lcrun 0.1.0", "commit: 0123456789ab", sep=chr(10))
+    sys.exit()
 count = pathlib.Path(__file__).with_suffix(".count")
 turn = int(count.read_text()) if count.exists() else 0
 count.write_text(str(turn + 1))
@@ -40,6 +43,7 @@ def test_the_faster_peer_counts_and_every_round_is_kept(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "| pp512 |" in done.stdout and "| tg128 @ d64 |" in done.stdout
     result = json.loads(next((tmp_path / "results").glob("*.json")).read_text())
+    assert result["commit"] == "0123456789ab"
     assert len(result["samples"]["lcrun"]["tg128"]) == 5
     for row in result["table"]:
         assert row["peer"] == "llama.cpp fa=1"
@@ -50,8 +54,9 @@ def test_the_faster_peer_counts_and_every_round_is_kept(tmp_path):
 def test_a_program_that_fails_ends_the_comparison(tmp_path):
     model = tmp_path / "m.gguf"
     model.write_bytes(b"GGUF")
-    done = subprocess.run([sys.executable, str(ROOT / "bench" / "compare.py"), "-m", str(model), "--lcrun",
-                           "/bin/false", "--llama-bench", "/bin/false", "--results", str(tmp_path / "results")],
+    ours = fake(tmp_path / "lcrun", {"none": 200})
+    done = subprocess.run([sys.executable, str(ROOT / "bench" / "compare.py"), "-m", str(model), "--lcrun", ours,
+                           "--llama-bench", "/bin/false", "--results", str(tmp_path / "results")],
                           capture_output=True, text=True)
     assert done.returncode == 1
     assert "exit status 1" in done.stderr
