@@ -104,10 +104,11 @@ Result<std::vector<RenderedSpan>> PromptLayout::render(const std::vector<ChatMes
 std::vector<Token> PromptLayout::encode(const std::vector<RenderedSpan>& spans, bool at_start) const {
   std::vector<text::Span> views;
   for (const auto& span : spans) views.push_back({span.text, span.trusted});
-  bool add_special = at_start;
+  if (!at_start) return tokenizer_->encode_continuation(views);
+  bool add_special = true;
   // Templates that write BOS themselves must not get a second one.
   const Token bos = tokenizer_->special().bos;
-  if (at_start && bos >= 0 && !spans.empty() && spans.front().trusted) {
+  if (bos >= 0 && !spans.empty() && spans.front().trusted) {
     const std::string_view bos_text = tokenizer_->raw_text(bos);
     if (!bos_text.empty() && spans.front().text.compare(0, bos_text.size(), bos_text) == 0) add_special = false;
   }

@@ -72,8 +72,7 @@ std::vector<Token> TokenizerBase::encode(std::string_view text, bool add_special
   return encode_fragments(text, fragments, add_special);
 }
 
-std::vector<Token> TokenizerBase::encode_spans(std::span<const Span> spans, bool add_special) const {
-  std::string text;
+std::vector<Fragment> TokenizerBase::fragments_of(std::span<const Span> spans, std::string& text) const {
   for (const Span& span : spans) text += span.text;
   std::vector<Fragment> fragments;
   size_t at = 0;
@@ -90,14 +89,34 @@ std::vector<Token> TokenizerBase::encode_spans(std::span<const Span> spans, bool
       fragments.erase(fragments.begin() + static_cast<std::ptrdiff_t>(first));
     }
   }
+  return fragments;
+}
+
+std::vector<Token> TokenizerBase::encode_spans(std::span<const Span> spans, bool add_special) const {
+  std::string text;
+  const std::vector<Fragment> fragments = fragments_of(spans, text);
   return encode_fragments(text, fragments, add_special);
+}
+
+std::vector<Token> TokenizerBase::encode_continuation(std::span<const Span> spans) const {
+  std::string text;
+  const std::vector<Fragment> fragments = fragments_of(spans, text);
+  std::vector<Token> out;
+  append_fragments(text, fragments, false, out);
+  return out;
 }
 
 std::vector<Token> TokenizerBase::encode_fragments(std::string_view text, std::span<const Fragment> fragments,
                                                    bool add_special) const {
   std::vector<Token> out;
   if (add_special && adds_bos()) out.push_back(vocab_.special().bos);
-  bool after_special = true;
+  append_fragments(text, fragments, true, out);
+  if (add_special && adds_eos()) out.push_back(end_token());
+  return out;
+}
+
+void TokenizerBase::append_fragments(std::string_view text, std::span<const Fragment> fragments, bool after_special,
+                                     std::vector<Token>& out) const {
   for (const Fragment& part : fragments) {
     if (part.token >= 0) {
       out.push_back(part.token);
@@ -106,8 +125,6 @@ std::vector<Token> TokenizerBase::encode_fragments(std::string_view text, std::s
     }
     after_special = part.token >= 0;
   }
-  if (add_special && adds_eos()) out.push_back(end_token());
-  return out;
 }
 
 std::string TokenizerBase::piece(Token token, bool special) const {

@@ -46,6 +46,8 @@ class Tokenizer {
   virtual std::vector<Token> encode(std::string_view text, bool add_special, bool parse_special) const = 0;
   // Spans one after another, as one text: `trusted` spans are parsed for special tokens, others are not.
   virtual std::vector<Token> encode_spans(std::span<const Span> spans, bool add_special) const = 0;
+  // Spans that go on where other text ended: no BOS or EOS, and no blank put before the first word.
+  virtual std::vector<Token> encode_continuation(std::span<const Span> spans) const = 0;
 
   // Bytes of one token; control tokens give their text when `special`, else nothing.
   virtual std::string piece(Token token, bool special) const = 0;

@@ -29,6 +29,7 @@ class TokenizerBase : public Tokenizer {
   bool adds_eos() const override { return vocab_.adds_eos && end_token() >= 0; }
   std::vector<Token> encode(std::string_view text, bool add_special, bool parse_special) const override;
   std::vector<Token> encode_spans(std::span<const Span> spans, bool add_special) const override;
+  std::vector<Token> encode_continuation(std::span<const Span> spans) const override;
   std::string piece(Token token, bool special) const override;
   std::string decode(std::span<const Token> tokens, bool special) const override;
   std::string_view raw_text(Token token) const override { return vocab_.has(token) ? vocab_.text(token) : ""; }
@@ -48,8 +49,12 @@ class TokenizerBase : public Tokenizer {
   const Vocab& vocab() const { return vocab_; }
 
  private:
+  // Spans cut at special tokens; the fragments lie in `text`, which is filled.
+  std::vector<Fragment> fragments_of(std::span<const Span> spans, std::string& text) const;
   std::vector<Token> encode_fragments(std::string_view text, std::span<const Fragment> fragments,
                                       bool add_special) const;
+  void append_fragments(std::string_view text, std::span<const Fragment> fragments, bool after_special,
+                        std::vector<Token>& out) const;
 
   Vocab vocab_;
   std::string model_name_;

@@ -109,6 +109,9 @@ TEST_CASE("the blank at the start follows special tokens", "[text]") {
   CHECK(tokenizer->encode("a", true, true) == std::vector<Token>{1, mark, a});
   CHECK(tokenizer->encode("a<s>a", false, true) == std::vector<Token>{mark, a, 1, mark, a});
   CHECK(tokenizer->encode("", true, true) == std::vector<Token>{1});
+  // Text that goes on gets no blank of its own, and neither BOS.
+  const std::vector<Span> spans = {{"a", false}, {"<s>a", true}};
+  CHECK(tokenizer->encode_continuation(spans) == std::vector<Token>{a, 1, mark, a});
   vocab.switches = {{"add_space_prefix", false}};
   CHECK(vocab.load()->encode("a", false, true) == std::vector<Token>{a});
 }
