@@ -153,7 +153,10 @@ Status Region::load(ByteReader& in) {
         format("kind {} \"{}\" of {} bytes, capacity {}", static_cast<int>(spec_.kind), spec_.name, spec_.block_bytes,
                spec_.capacity));
   }
-  const bool sane = rows >= 0 && static_cast<uint64_t>(rows) < kMaxRows && first >= 0 && first <= blocks_for(rows);
+  // Every row that the next token may read must be in the file.
+  const int64_t first_needed = spec_.kind == RegionKind::kRing ? std::max<int64_t>(0, rows - spec_.capacity) : 0;
+  const bool sane =
+      rows >= 0 && static_cast<uint64_t>(rows) < kMaxRows && first >= 0 && first <= first_needed / kBlockTokens;
   if (!sane) return in.fail("region rows", format("{} rows from block {}", rows, first), "a held range");
   Region loaded(spec_);
   loaded.rows_ = rows;

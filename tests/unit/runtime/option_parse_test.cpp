@@ -2,6 +2,8 @@
 #include "src/runtime/option_parse.hpp"
 
 #include <catch2/catch.hpp>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <set>
 #include <string>
@@ -178,6 +180,13 @@ TEST_CASE("every default parses back to itself, and every row is well formed", "
       CHECK(parsed->options == Options{});
     }
   }
+}
+
+TEST_CASE("docs/options.md is what the table says", "[runtime][options]") {
+  std::ifstream file(LCRUN_TEST_ROOT "/../docs/options.md");
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  // Otherwise: lcrun --help-markdown > docs/options.md
+  CHECK(text == markdown_reference());
 }
 
 TEST_CASE("help, reference, man page and completions name every option", "[runtime][options]") {
