@@ -103,53 +103,48 @@ int64_t arg_max(std::span<const float> logits) {
   return std::max_element(logits.begin(), logits.end()) - logits.begin();
 }
 
-void compare_positions(const model::Model& model, const json& entry, Tally& tally) {
-  const auto tokens = entry["tokens"].get<std::vector<model::Token>>();
+void compare_position(const json& row, std::span<const float> logits, Tally& tally) {
+  const double lse = kernels::log_sum_exp(logits.data(), static_cast<int64_t>(logits.size()));
+  for (const json& pair : row["top"]) {
+    const double reference = pair[1].get<double>() - row["lse"].get<double>();
+    const double ours = static_cast<double>(logits[pair[0].get<size_t>()]) - lse;
+    tally.kl += std::exp(reference) * (reference - ours);
+  }
+  tally.positions++;
+  const int equal = arg_max(logits) == row["top"][0][0].get<int64_t>() ? 1 : 0;
+  tally.top1 += equal;
+  if (row["top"][0][1].get<double>() - row["top"][1][1].get<double>() < kNearTie) return;
+  tally.clear++;
+  tally.clear_top1 += equal;
+}
+
+void compare_reply(size_t index, size_t token, std::span<const float> logits, Tally& tally) {
+  const auto best = static_cast<size_t>(arg_max(logits));
+  const double gap = static_cast<double>(logits[best]) - static_cast<double>(logits[token]);
+  INFO("reply token " << index << ": reference " << token << ", ours " << best << ", gap " << gap);
+  CHECK(gap < kMaxGreedyGap);
+  tally.greedy++;
+  tally.greedy_equal += best == token ? 1 : 0;
+}
+
+// The prompt and the reference's own reply in one pass: listed positions, then each token of the reply.
+void compare_text(const model::Model& model, const json& entry, Tally& tally) {
+  auto tokens = entry["tokens"].get<std::vector<model::Token>>();
+  const auto reply = entry["greedy"]["tokens"].get<std::vector<model::Token>>();
+  REQUIRE(entry["greedy"]["prompt_tokens"].get<size_t>() == tokens.size());
+  const size_t last = tokens.size() - 1;
+  tokens.insert(tokens.end(), reply.begin(), reply.end() - 1);
   std::vector<bool> wanted(tokens.size(), false);
-  std::vector<const json*> at(tokens.size(), nullptr);
+  std::fill(wanted.begin() + static_cast<int64_t>(last), wanted.end(), true);
+  std::vector<const json*> listed(tokens.size(), nullptr);
   for (const json& row : entry["logits"]) {
     wanted[row["pos"].get<size_t>()] = true;
-    at[row["pos"].get<size_t>()] = &row;
+    listed[row["pos"].get<size_t>()] = &row;
   }
   Runner runner(model);
   runner.run(tokens, wanted, [&](size_t pos, std::span<const float> logits) {
-    const json& row = *at[pos];
-    const double lse = kernels::log_sum_exp(logits.data(), static_cast<int64_t>(logits.size()));
-    double kl = 0;
-    for (const json& pair : row["top"]) {
-      const double reference = pair[1].get<double>() - row["lse"].get<double>();
-      const double ours = static_cast<double>(logits[pair[0].get<size_t>()]) - lse;
-      kl += std::exp(reference) * (reference - ours);
-    }
-    tally.kl += kl;
-    tally.positions++;
-    const int equal = arg_max(logits) == row["top"][0][0].get<int64_t>() ? 1 : 0;
-    tally.top1 += equal;
-    if (row["top"][0][1].get<double>() - row["top"][1][1].get<double>() < kNearTie) return;
-    tally.clear++;
-    tally.clear_top1 += equal;
-  });
-}
-
-void compare_greedy(const model::Model& model, const json& entry, Tally& tally) {
-  const auto prompt = entry["tokens"].get<std::vector<model::Token>>();
-  const auto reply = entry["greedy"]["tokens"].get<std::vector<model::Token>>();
-  REQUIRE(entry["greedy"]["prompt_tokens"].get<size_t>() <= prompt.size());
-  auto all = prompt;
-  all.resize(entry["greedy"]["prompt_tokens"].get<size_t>());
-  const size_t first = all.size() - 1;
-  all.insert(all.end(), reply.begin(), reply.end() - 1);
-  std::vector<bool> wanted(all.size(), false);
-  std::fill(wanted.begin() + static_cast<int64_t>(first), wanted.end(), true);
-  Runner runner(model);
-  runner.run(all, wanted, [&](size_t pos, std::span<const float> logits) {
-    const auto token = static_cast<size_t>(reply[pos - first]);
-    const auto best = static_cast<size_t>(arg_max(logits));
-    const double gap = static_cast<double>(logits[best]) - static_cast<double>(logits[token]);
-    INFO("reply token " << (pos - first) << ": reference " << token << ", ours " << best << ", gap " << gap);
-    CHECK(gap < kMaxGreedyGap);
-    tally.greedy++;
-    tally.greedy_equal += best == token ? 1 : 0;
+    if (listed[pos] != nullptr) compare_position(*listed[pos], logits, tally);
+    if (pos >= last) compare_reply(pos - last, static_cast<size_t>(reply[pos - last]), logits, tally);
   });
 }
 
@@ -170,8 +165,9 @@ void check_model(const std::string& file, const std::string& golden) {
     Tally tally;
     for (const auto& [name, entry] : texts.items()) {
       INFO(name);
-      compare_positions(*loaded.model, entry, tally);
-      if (entry.contains("greedy")) compare_greedy(*loaded.model, entry, tally);
+      // The long text would take the plain C++ kernels minutes.
+      if (isa == "scalar" && name == "kjv") continue;
+      compare_text(*loaded.model, entry, tally);
     }
     const auto share = [](int part, int all) { return static_cast<double>(part) / all; };
     const double kl = tally.kl / tally.positions;
