@@ -1,10 +1,9 @@
 // Agreement with the reference runtime on both real models, on every instruction set of this machine.
 //
-// Bars: token ids equal; mean KL over the listed top-8 below 5e-3; top-1 equal in at least 98 % of the positions
-// whose two best are not a near tie in the reference, and 97 % of all; each greedy token of the reference is ours
-// too in 95 %, and otherwise close to our best. What bounds these: activations are rounded to 8 bits, so that two
-// runs that differ in a last bit drift apart. The reference itself, run on another processor than the one that made
-// the figures, agrees with them in 194 of 204 positions (KL 3.1e-3) and misses greedy tokens by up to 0.25.
+// Token ids must be equal. Logits cannot be: both runtimes round activations to 8 bits, differently, so that each is
+// some way from the exact value of the same weights and two runs that differ in a last bit drift apart. How far, and
+// how far llama.cpp is from its own figures on another processor, is in docs/speed.md ("agreement"). The limits here
+// are those distances with some room, so that a wrong graph fails and another rounding does not.
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -23,12 +22,11 @@ using nlohmann::json;
 
 namespace {
 
-constexpr double kNearTie = 0.1;
-constexpr double kMinTop1Clear = 0.98;
-constexpr double kMinTop1 = 0.97;
-constexpr double kMaxGreedyGap = 0.6;
-constexpr double kMinGreedy = 0.95;
-constexpr double kMaxKl = 5e-3;
+constexpr double kNearTie = 0.1;        // nats between the reference's two best
+constexpr double kMinTop1Clear = 0.97;  // of positions without a near tie
+constexpr double kMinTop1 = 0.93;       // of all listed positions
+constexpr double kMinGreedy = 0.93;
+constexpr double kMaxGreedyGap = 1.0;  // nats by which a reply's token of the reference may miss our best
 
 struct Loaded {
   std::shared_ptr<const ggufish::ModelFile> file;
@@ -148,7 +146,7 @@ void compare_text(const model::Model& model, const json& entry, Tally& tally) {
   });
 }
 
-void check_model(const std::string& file, const std::string& golden) {
+void check_model(const std::string& file, const std::string& golden, double max_kl) {
   std::ifstream in(std::string(LCRUN_TEST_ROOT) + "/golden/" + golden);
   const json texts = json::parse(in);
   const Loaded loaded = load(file);
@@ -176,7 +174,7 @@ void check_model(const std::string& file, const std::string& golden) {
                 << "/" << tally.greedy);
     CHECK(share(tally.top1, tally.positions) >= kMinTop1);
     CHECK(share(tally.clear_top1, tally.clear) >= kMinTop1Clear);
-    CHECK(kl < kMaxKl);
+    CHECK(kl < max_kl);
     CHECK(share(tally.greedy_equal, tally.greedy) >= kMinGreedy);
   }
   REQUIRE(kernels::set_isa(kernels::available_isas().back()).has_value());
@@ -185,9 +183,9 @@ void check_model(const std::string& file, const std::string& golden) {
 }  // namespace
 
 TEST_CASE("SmolLM2 agrees with the reference runtime", "[golden]") {
-  check_model("SmolLM2-135M-Instruct.Q4_1.gguf", "smollm2_logits.json");
+  check_model("SmolLM2-135M-Instruct.Q4_1.gguf", "smollm2_logits.json", 5e-3);
 }
 
 TEST_CASE("Gemma 3 agrees with the reference runtime", "[golden]") {
-  check_model("gemma-3-270m-q4_k_m.gguf", "gemma3_logits.json");
+  check_model("gemma-3-270m-q4_k_m.gguf", "gemma3_logits.json", 1e-2);
 }
