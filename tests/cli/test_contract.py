@@ -176,3 +176,8 @@ def test_bench_speaks_llama_benchs_fields(lcrun, smollm2):
         assert row["avg_ts"] > 0 and len(row["samples_ts"]) == 2
         for key in ("model_filename", "n_depth", "type_k", "n_threads", "stddev_ts", "bytes_per_token", "isa"):
             assert key in row, key
+
+
+def test_the_options_page_is_what_the_option_table_says(lcrun):
+    page = Path(__file__).parents[2] / "docs" / "options.md"
+    assert page.read_text() == lcrun("--help-markdown").out, "run: build/cli/lcrun --help-markdown > docs/options.md"
