@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Builds llama.cpp's llama-bench from PyPI's llama-cpp-python source package, for bench/compare.py.
+"""Builds llama.cpp from PyPI's llama-cpp-python source package, for bench/compare.py and bench/compare_logits.py.
 
     bench/fetch_peers.py [TARGET...]      (default: llama-bench) prints the paths of what it built
 
+A target is one of the peer's own, or peer_logits: our program (bench/peer_logits.cpp) linked with its libraries.
 Everything stays in the cache folder (~/.cache/lcrun/peers); nothing of it enters this project. The peer is built
 for the very machine it runs on (GGML_NATIVE=ON): it gets every instruction that its authors can use here.
 """
@@ -14,6 +15,7 @@ import tarfile
 from pathlib import Path
 
 VERSION = "0.3.36"
+PEER_LOGITS = "peer_logits"
 TOOLS = ["scikit-build-core==1.1.2", "flit-core==4.2.0", "cmake==4.4.4", "ninja==1.13.2"]
 CMAKE_OPTIONS = ["-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DBUILD_SHARED_LIBS=OFF", "-DLLAMA_CURL=OFF",
                  "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF", "-DLLAMA_BUILD_SERVER=OFF"]
@@ -56,6 +58,19 @@ def source(cache, binaries):
     return llama
 
 
+def build_peer_logits(llama, build):
+    """Compiles our program and links it with the peer's static libraries."""
+    source_file = Path(__file__).resolve().parent / "peer_logits.cpp"
+    target = build / "bin" / PEER_LOGITS
+    libraries = [build / name for name in ("src/libllama.a", "ggml/src/libggml.a", "ggml/src/libggml-cpu.a",
+                                           "ggml/src/libggml-base.a")]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    newest = max(path.stat().st_mtime for path in [source_file, *libraries])
+    if not target.exists() or target.stat().st_mtime < newest:
+        run(os.environ.get("CXX", "g++"), "-O2", "-std=c++17", "-I", llama / "include",
+            "-I", llama / "ggml" / "include", source_file, *libraries, "-fopenmp", "-pthread", "-ldl", "-o", target)
+
+
 def main(arguments):
     targets = arguments or ["llama-bench"]
     cache = cache_folder()
@@ -66,7 +81,10 @@ def main(arguments):
     if not (build / "build.ninja").exists():
         run(binaries / "cmake", "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={binaries / 'ninja'}", "-S", llama, "-B", build,
             *CMAKE_OPTIONS)
-    run(binaries / "cmake", "--build", build, "--target", *targets, "--parallel", len(os.sched_getaffinity(0)))
+    of_peer = ["llama" if target == PEER_LOGITS else target for target in targets]
+    run(binaries / "cmake", "--build", build, "--target", *of_peer, "--parallel", len(os.sched_getaffinity(0)))
+    if PEER_LOGITS in targets:
+        build_peer_logits(llama, build)
     for target in targets:
         print(build / "bin" / target)
     return 0
