@@ -30,6 +30,7 @@ bool can_run(std::string_view name) {
   const CpuFeatures& cpu = cpu_features();
   if (name == "scalar") return true;
   if (name == "avx2") return cpu.avx2;
+  if (name == "avxvnni") return cpu.avx_vnni;
   if (name == "avx512") return cpu.avx512;
   if (name == "avx512vnni") return cpu.avx512vnni;
   if (name == "neon") return cpu.neon;
@@ -48,6 +49,7 @@ const std::vector<const Kernels*>& runnable() {
 }
 
 const Kernels* find(std::string_view name) {
+  if (name == "amx") name = "avx512amx";  // the short name that the command line knows
   for (const Kernels* table : runnable()) {
     if (name == table->name) return table;
   }

@@ -1,5 +1,5 @@
-// The AVX2 backend of matrix products: a panel is two vectors of 8 rows. Wide tiles take one vector at a time, for
-// want of registers; narrow ones both, so that a panel is read from memory once.
+// The AVX2 backend of matrix products, with AVX-VNNI where that is compiled for: a panel is two vectors of 8 rows. Wide
+// tiles take one vector at a time, for want of registers; a lone row both, so that a panel is read from memory once.
 #pragma once
 
 #include <immintrin.h>
@@ -44,16 +44,58 @@ struct Bytes256 {
   static Bytes add32(Bytes a, Bytes b) { return _mm256_add_epi32(a, b); }
 };
 
+#if defined(__AVXVNNI__)
+// Four products are summed into 32 bits by one instruction. Codes are unpacked as they are used: with the sums of all
+// chains there are no registers to keep them in.
+template <class V, int Kind>
+struct VnniCodes {
+  const uint8_t* step;
+
+  static VnniCodes unpack(const uint8_t* step) { return {step}; }
+
+  template <int C, int Index>
+  void add(const int8_t* q, __m256i* sums) const {
+    const __m256i code = codes_of<V, Kind, Index>(step);
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) {
+      sums[c] = _mm256_dpbusd_avx_epi32(sums[c], code, V::broadcast4(q + c * kStep + 4 * Index));
+    }
+  }
+  template <int C>
+  void dot(int first, int count, const int8_t* q, __m256i* sums) const {
+    if (first == 0) {
+      add<C, 0>(q, sums);
+      add<C, 1>(q, sums);
+      add<C, 2>(q, sums);
+      add<C, 3>(q, sums);
+    }
+    if (first + count > 4) {
+      add<C, 4>(q, sums);
+      add<C, 5>(q, sums);
+      add<C, 6>(q, sums);
+      add<C, 7>(q, sums);
+    }
+  }
+};
+#endif
+
 struct MatmulBackend {
   using Quantizer = X86Quantizer;
   static constexpr int kLanes = 8;
   using F = __m256;
   using I = __m256i;
-  static constexpr int kMaxTile = 4;
+#if defined(__AVXVNNI__)
+  static constexpr int kMaxTile = 8;
+  static constexpr int kChains = 8;
+  template <int Kind>
+  using Codes = VnniCodes<Bytes256, Kind>;
+#else
+  static constexpr int kMaxTile = 16;
   static constexpr int kChains = 1;
-  static constexpr int joint_vectors(int tile) { return tile == 1 ? 2 : 1; }
   template <int Kind>
   using Codes = PairCodes<Bytes256, Kind>;
+#endif
+  static constexpr int joint_vectors(int tile) { return tile == 1 ? 2 : 1; }
 
   template <int Kind>
   static Codes<Kind> unpack(const uint8_t* step, int lane) {
@@ -63,10 +105,13 @@ struct MatmulBackend {
   static void dot(const Codes<Kind>& codes, int first, int count, const int8_t* q, I* sums) {
     codes.template dot<C>(first, count, q, sums);
   }
-  static F to_float(I x) { return _mm256_cvtepi32_ps(x); }
+  // See matmul_layout.hpp, kSumStart.
+  static F to_float(I sum) { return _mm256_sub_ps(_mm256_castsi256_ps(sum), splat(kSumStartValue)); }
+  static F scaled(I sum, F scale, F shift) { return _mm256_fmadd_ps(_mm256_castsi256_ps(sum), scale, shift); }
 
   static F zero() { return _mm256_setzero_ps(); }
-  static I zero_int() { return _mm256_setzero_si256(); }
+  static F splat(float x) { return _mm256_set1_ps(x); }
+  static I splat(int32_t x) { return _mm256_set1_epi32(x); }
   static F broadcast(const float* p) { return _mm256_broadcast_ss(p); }
   static I broadcast(const int32_t* p) { return _mm256_set1_epi32(*p); }
   static F add(F a, F b) { return _mm256_add_ps(a, b); }

@@ -44,7 +44,7 @@ struct Bytes512 {
   static Bytes add32(Bytes a, Bytes b) { return _mm512_add_epi32(a, b); }
 };
 
-#if defined(LCRUN_TARGET_AVX512VNNI)
+#if defined(__AVX512VNNI__)
 template <class V, int Kind>
 struct VnniCodes {
   __m512i v[8];
@@ -56,9 +56,9 @@ struct VnniCodes {
   }
   template <int C>
   void dot(int first, int count, const int8_t* q, __m512i* sums) const {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int i = first; i < first + count; ++i) {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int c = 0; c < C; ++c) sums[c] = _mm512_dpbusd_epi32(sums[c], v[i], V::broadcast4(q + c * kStep + 4 * i));
     }
   }
@@ -70,10 +70,11 @@ struct MatmulBackend {
   static constexpr int kLanes = 16;
   using F = __m512;
   using I = __m512i;
-#if defined(LCRUN_TARGET_AVX512VNNI)
-  // Eight chains hide the latency of the dot product; with their sums, 16 rows would not fit the registers.
-  static constexpr int kMaxTile = 8;
-  static constexpr int kChains = 8;
+#if defined(__AVX512VNNI__)
+  // The chains hide the latency of the dot product. With the sums of 16 some results live in memory, which costs less
+  // than to unpack the codes twice for 8 and 8 rows.
+  static constexpr int kMaxTile = 16;
+  static constexpr int kChains = 16;
   template <int Kind>
   using Codes = VnniCodes<Bytes512, Kind>;
 #else
@@ -92,10 +93,13 @@ struct MatmulBackend {
   static void dot(const Codes<Kind>& codes, int first, int count, const int8_t* q, I* sums) {
     codes.template dot<C>(first, count, q, sums);
   }
-  static F to_float(I x) { return _mm512_cvtepi32_ps(x); }
+  // See matmul_layout.hpp, kSumStart.
+  static F to_float(I sum) { return _mm512_sub_ps(_mm512_castsi512_ps(sum), splat(kSumStartValue)); }
+  static F scaled(I sum, F scale, F shift) { return _mm512_fmadd_ps(_mm512_castsi512_ps(sum), scale, shift); }
 
   static F zero() { return _mm512_setzero_ps(); }
-  static I zero_int() { return _mm512_setzero_si512(); }
+  static F splat(float x) { return _mm512_set1_ps(x); }
+  static I splat(int32_t x) { return _mm512_set1_epi32(x); }
   static F broadcast(const float* p) { return _mm512_set1_ps(*p); }
   static I broadcast(const int32_t* p) { return _mm512_set1_epi32(*p); }
   static F add(F a, F b) { return _mm512_add_ps(a, b); }

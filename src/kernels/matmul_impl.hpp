@@ -5,6 +5,10 @@
 // output row), then
 //   acc = fma(float(dot) * weight_scale, activation_scale, acc)       (two halves first added, for 16-wide sub-blocks)
 //   acc = fma(weight_offset, activation_scale * sum of q, acc)        (forms with an offset)
+// The first product is one operation where multiply-adds are fused: the bits of a sum are those of the float
+// start + dot (matmul_layout.hpp), and fma(start + dot, scale, -start * scale) is dot * scale rounded once, for
+// start * scale is exact: a scale has at most 19 bits (half times 8-bit sub-scale), the start two. Not so the scales of
+// MXFP4, whose powers of two can overflow: these sums are converted.
 // The integers are exact and the float operations of one output are the same, in the same order, for every tile shape:
 // so its bits do not depend on how many rows are multiplied at a time. Backends (matmul_<isa>_impl.hpp) give the
 // vector operations: see ScalarBackend for what each has to provide.
@@ -17,19 +21,23 @@
 #include "src/kernels/matmul_layout.hpp"
 #include "src/kernels/slots.hpp"
 
-#if defined(LCRUN_TARGET_AVX512) || defined(LCRUN_TARGET_AVX512VNNI)
-#include "src/kernels/matmul_avx512_impl.hpp"
-#elif defined(LCRUN_TARGET_AVX2)
-#include "src/kernels/matmul_avx2_impl.hpp"
-#elif defined(LCRUN_TARGET_NEON)
-#include "src/kernels/matmul_neon_impl.hpp"
-#else
+#if defined(LCRUN_TARGET_SCALAR)
 #include "src/kernels/matmul_scalar_impl.hpp"
+#elif defined(__AVX512F__)
+#include "src/kernels/matmul_avx512_impl.hpp"
+#elif defined(__AVX2__)
+#include "src/kernels/matmul_avx2_impl.hpp"
+#else
+#include "src/kernels/matmul_neon_impl.hpp"
 #endif
 
 namespace lcrun::kernels {
 namespace LCRUN_TARGET {
 namespace {
+
+// Whether kSumStartValue times a scale is exact.
+template <int Kind>
+constexpr bool kExactShift = kPackings[Kind].scale != ScaleForm::kBf16;
 
 // Scales of kLanes rows for one step: sub-block s has scale[s] and offset[s].
 template <class B, int Kind>
@@ -38,6 +46,7 @@ struct StepScales {
   static constexpr int kSubs = kStep / kPack.sub_block;
   typename B::F scale[kSubs];
   typename B::F offset[kSubs];
+  typename B::F shift;  // -kSumStartValue * scale[0]
 };
 
 // The 16-bit scales that open a run.
@@ -78,6 +87,7 @@ struct RunScales {
         if constexpr (kPack.has_offset()) out.offset[s] = m;
       }
     }
+    if constexpr (kExactShift<Kind>) out.shift = B::mul(out.scale[0], B::splat(-kSumStartValue));
     return out;
   }
 };
@@ -106,13 +116,17 @@ inline void add_step(typename B::F* acc, const typename B::template Codes<Kind>&
       if constexpr (kPack.zero_point != 0)
         sums[c] = B::broadcast(in.start + (row + c) * kSubs + s);
       else
-        sums[c] = B::zero_int();
+        sums[c] = B::splat(kSumStart);
     }
     B::template dot<Kind, C>(codes, s * 8 / kSubs, 8 / kSubs, in.q + row * kStep, sums);
 #pragma GCC unroll 16
     for (int c = 0; c < C; ++c) {
-      const typename B::F dot = B::to_float(sums[c]);
-      product[c] = s == 0 ? B::mul(dot, scales.scale[0]) : B::fma(dot, scales.scale[s], product[c]);
+      if (s > 0)
+        product[c] = B::fma(B::to_float(sums[c]), scales.scale[s], product[c]);
+      else if constexpr (kExactShift<Kind>)
+        product[c] = B::scaled(sums[c], scales.scale[0], scales.shift);
+      else
+        product[c] = B::mul(B::to_float(sums[c]), scales.scale[0]);
     }
   }
 #pragma GCC unroll 16
@@ -327,10 +341,10 @@ void quantize_row(const float* x, int64_t cols, int64_t n_steps, int64_t row, co
     for (int i = 0; i < kStartPlaneCount; ++i) {
       const int32_t zero_point = kStartPlanes[i].zero_point;
       if (kStartPlanes[i].sub_block == kStep) {
-        g.start[i][at] = -zero_point * (sums[0] + sums[1]);
+        g.start[i][at] = kSumStart - zero_point * (sums[0] + sums[1]);
       } else {
-        g.start[i][2 * at] = -zero_point * sums[0];
-        g.start[i][2 * at + 1] = -zero_point * sums[1];
+        g.start[i][2 * at] = kSumStart - zero_point * sums[0];
+        g.start[i][2 * at + 1] = kSumStart - zero_point * sums[1];
       }
     }
   }

@@ -69,8 +69,13 @@ constexpr int64_t packed_panel_bytes(const Packing& p, int64_t n_steps) {
   return (bytes + 63) / 64 * 64;
 }
 
-// Zero points are folded into the integer accumulator, which starts at minus zero point times the sum of the
-// activations of the sub-block. These are the (zero point, sub-block) pairs for which that start is kept.
+// Sums of a step start at the bits of the float 1.5 * 2^23. They stay below 2^22 in magnitude (32 codes of 8 bits times
+// 127), so their bits are at any time those of the float 1.5 * 2^23 + sum: no conversion is needed to multiply them.
+constexpr int32_t kSumStart = 0x4b400000;
+constexpr float kSumStartValue = 12582912.0f;
+
+// Zero points are folded into the sum too: it starts at kSumStart minus zero point times the sum of the activations of
+// the sub-block. These are the (zero point, sub-block) pairs for which that start is kept.
 struct StartPlane {
   uint8_t zero_point;
   uint8_t sub_block;

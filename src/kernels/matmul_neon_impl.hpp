@@ -1,7 +1,7 @@
 // The NEON backend of matrix products, for every aarch64 processor: a panel is four vectors of 4 rows.
 //
 // Products go to 16 bits and are added there as long as they fit, then pairwise into 32-bit lanes. Codes of 8 bits are
-// made signed by taking their zero point, 128, away at once; their accumulator then starts at zero.
+// made signed by taking their zero point, 128, away at once; their sum then starts without it.
 #pragma once
 
 #include <arm_neon.h>
@@ -80,7 +80,7 @@ struct MatmulBackend {
     const int run = kFits < count ? kFits : count;
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c, q += kStep) {
-      if constexpr (is_wide<Kind>()) sums[c] = vdupq_n_s32(0);
+      if constexpr (is_wide<Kind>()) sums[c] = vdupq_n_s32(kSumStart);
 #pragma GCC unroll 8
       for (int begin = first; begin < first + count; begin += run) {
         int8x16_t activation = broadcast4(q + 4 * begin);
@@ -96,10 +96,13 @@ struct MatmulBackend {
       }
     }
   }
-  static F to_float(I x) { return vcvtq_f32_s32(x); }
+  // See matmul_layout.hpp, kSumStart.
+  static F to_float(I sum) { return vsubq_f32(vreinterpretq_f32_s32(sum), splat(kSumStartValue)); }
+  static F scaled(I sum, F scale, F shift) { return vfmaq_f32(shift, vreinterpretq_f32_s32(sum), scale); }
 
   static F zero() { return vdupq_n_f32(0.0f); }
-  static I zero_int() { return vdupq_n_s32(0); }
+  static F splat(float x) { return vdupq_n_f32(x); }
+  static I splat(int32_t x) { return vdupq_n_s32(x); }
   static F broadcast(const float* p) { return vld1q_dup_f32(p); }
   static I broadcast(const int32_t* p) { return vld1q_dup_s32(p); }
   static F add(F a, F b) { return vaddq_f32(a, b); }

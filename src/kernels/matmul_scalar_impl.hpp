@@ -6,7 +6,9 @@
 //   dot<Kind, C>(codes, first, count, q, sums): sums[c] += code vectors first.. times the same inputs of row c of
 //   q, exact
 //   Quantizer: see matmul_quantize_impl.hpp
-//   loads of kLanes floats, halves, bytes; zero, broadcast, add, mul, fma, store, prefetch
+//   to_float(sum): the dot product in a sum (kSumStart); scaled(sum, scale, shift): the same times scale, where shift
+//   = -kSumStartValue * scale
+//   loads of kLanes floats, halves, bytes; zero, splat, broadcast, add, mul, fma, store, prefetch
 // fma here is a product and a sum: without hardware FMA a fused one would cost a library call each.
 #pragma once
 
@@ -63,7 +65,8 @@ struct MatmulBackend {
   static F zero() {
     return make([](int) { return 0.0f; });
   }
-  static I zero_int() { return I{}; }
+  static F splat(float x) { return broadcast(&x); }
+  static I splat(int32_t x) { return broadcast(&x); }
   static F broadcast(const float* p) {
     return make([&](int) { return *p; });
   }
@@ -141,9 +144,10 @@ struct MatmulBackend {
       }
     }
   }
-  static F to_float(const I& x) {
-    return make([&](int i) { return static_cast<float>(x.v[i]); });
+  static F to_float(const I& sum) {
+    return make([&](int i) { return static_cast<float>(sum.v[i] - kSumStart); });
   }
+  static F scaled(const I& sum, const F& scale, const F&) { return mul(to_float(sum), scale); }
 };
 
 }  // namespace

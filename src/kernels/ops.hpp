@@ -11,7 +11,8 @@
 
 namespace lcrun::kernels {
 
-// Names of the tables this processor can run, slowest first ("scalar", "avx2", "avx512", "avx512vnni", "neon").
+// Names of the tables this processor can run, slowest first: of "scalar", "avx2", "avxvnni", "avx512", "avx512vnni",
+// "avx512amx", "neon", "neondot".
 std::vector<std::string> available_isas();
 // Tables built into this binary, whether or not the processor can run them.
 std::vector<std::string> built_isas();

@@ -12,15 +12,15 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(LCRUN_TARGET_AVX2) || defined(LCRUN_TARGET_AVX512) || defined(LCRUN_TARGET_AVX512VNNI)
+#if !defined(LCRUN_TARGET_SCALAR) && defined(__AVX2__)
 #include <immintrin.h>
 
 #include <xsimd/xsimd.hpp>
 #define LCRUN_SIMD_X86 1
-#if !defined(LCRUN_TARGET_AVX2)
+#if defined(__AVX512F__)
 #define LCRUN_SIMD_AVX512 1
 #endif
-#elif defined(LCRUN_TARGET_NEON)
+#elif !defined(LCRUN_TARGET_SCALAR) && defined(__ARM_NEON)
 #include <arm_neon.h>
 
 #include <xsimd/xsimd.hpp>

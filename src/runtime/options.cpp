@@ -121,7 +121,7 @@ const OptionRow kRows[] = {
      .max = kMaxBatch, .llama_env = "LLAMA_ARG_UBATCH"},
     {.name = "isa", .spellings = "--isa", .kind = K::kChoice, .field = &O::isa, .commands = kEngine | kInspect,
      .argument = "NAME", .help = "instruction set to use",
-     .choices = "auto|scalar|avx2|avx512|avx512vnni|amx|neon"},
+     .choices = "auto|scalar|avx2|avxvnni|avx512|avx512vnni|avx512amx|amx|neon|neondot"},
     {.name = "n-gpu-layers", .spellings = "-ngl --n-gpu-layers --gpu-layers", .kind = K::kText,
      .field = &O::gpu_layers, .commands = kEngine, .argument = "N",
      .help = "layers on a GPU (auto, all or a number); without a GPU plugin a warning says that the CPU does it all",
