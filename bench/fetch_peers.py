@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
-"""Builds llama.cpp from PyPI's llama-cpp-python source package, for bench/compare.py and bench/compare_logits.py.
+"""Fetches and builds what the scripts of this folder measure lcrun against.
 
-    bench/fetch_peers.py [TARGET...]      (default: llama-bench) prints the paths of what it built
+    bench/fetch_peers.py [TARGET...]      (default: llama-bench) prints the path of each
 
-A target is one of the peer's own, or peer_logits: our program (bench/peer_logits.cpp) linked with its libraries.
+llama-bench, or any other target of llama.cpp, is built from PyPI's llama-cpp-python source package; peer_logits is our
+program (bench/peer_logits.cpp) linked with its libraries; openvino is a launcher of bench/openvino_bench.py in an
+environment that has OpenVINO GenAI's wheel; matplotlib is a Python that can run bench/plot_depth.py.
 Everything stays in the cache folder (~/.cache/lcrun/peers); nothing of it enters this project. The peer is built
 for the very machine it runs on (GGML_NATIVE=ON): it gets every instruction that its authors can use here.
 """
 
 import os
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -16,6 +19,8 @@ from pathlib import Path
 
 VERSION = "0.3.36"
 PEER_LOGITS = "peer_logits"
+OPENVINO = ["openvino-genai==2026.4.1.0", "numpy==2.4.6"]
+MATPLOTLIB = ["matplotlib==3.11.2"]
 TOOLS = ["scikit-build-core==1.1.2", "flit-core==4.2.0", "cmake==4.4.4", "ninja==1.13.2"]
 CMAKE_OPTIONS = ["-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DBUILD_SHARED_LIBS=OFF", "-DLLAMA_CURL=OFF",
                  "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF", "-DLLAMA_BUILD_SERVER=OFF"]
@@ -31,13 +36,24 @@ def run(*command, **options):
     subprocess.run([str(part) for part in command], check=True, stdout=sys.stderr, **options)
 
 
-def tools(cache):
-    """A virtual environment with what the peer's build needs; returns its bin folder."""
-    binaries = cache / "venv" / "bin"
-    if not (binaries / "cmake").exists():
-        run(sys.executable, "-m", "venv", cache / "venv")
-        run(binaries / "python", "-m", "pip", "install", "-q", *TOOLS)
-    return binaries
+def environment(folder, packages):
+    """A virtual environment with the packages, made anew when they change; returns its bin folder."""
+    stamp, wanted = folder / "packages.txt", "\n".join(packages)
+    if not stamp.is_file() or stamp.read_text() != wanted:
+        run(sys.executable, "-m", "venv", "--clear", folder)
+        run(folder / "bin" / "python", "-m", "pip", "install", "-q", *packages)
+        stamp.write_text(wanted)
+    return folder / "bin"
+
+
+def openvino(cache):
+    """A program with llama-bench's options that measures OpenVINO GenAI."""
+    python = environment(cache / "openvino", OPENVINO) / "python"
+    launcher = cache / "openvino-bench"
+    script = Path(__file__).resolve().parent / "openvino_bench.py"
+    launcher.write_text(f'#!/bin/sh\nexec {shlex.quote(str(python))} {shlex.quote(str(script))} "$@"\n')
+    launcher.chmod(0o755)
+    return launcher
 
 
 def source(cache, binaries):
@@ -71,11 +87,9 @@ def build_peer_logits(llama, build):
             "-I", llama / "ggml" / "include", source_file, *libraries, "-fopenmp", "-pthread", "-ldl", "-o", target)
 
 
-def main(arguments):
-    targets = arguments or ["llama-bench"]
-    cache = cache_folder()
-    cache.mkdir(parents=True, exist_ok=True)
-    binaries = tools(cache)
+def build_llama(cache, targets):
+    """Builds targets of llama.cpp, or ours on top of it; returns their paths by name."""
+    binaries = environment(cache / "venv", TOOLS)
     llama = source(cache, binaries)
     build = llama / "build"
     if not (build / "build.ninja").exists():
@@ -85,8 +99,21 @@ def main(arguments):
     run(binaries / "cmake", "--build", build, "--target", *of_peer, "--parallel", len(os.sched_getaffinity(0)))
     if PEER_LOGITS in targets:
         build_peer_logits(llama, build)
+    return {target: build / "bin" / target for target in targets}
+
+
+def main(arguments):
+    targets = arguments or ["llama-bench"]
+    cache = cache_folder()
+    cache.mkdir(parents=True, exist_ok=True)
+    of_llama = [target for target in targets if target not in ("openvino", "matplotlib")]
+    paths = build_llama(cache, of_llama) if of_llama else {}
+    if "openvino" in targets:
+        paths["openvino"] = openvino(cache)
+    if "matplotlib" in targets:
+        paths["matplotlib"] = environment(cache / "matplotlib", MATPLOTLIB) / "python"
     for target in targets:
-        print(build / "bin" / target)
+        print(paths[target])
     return 0
 
 
