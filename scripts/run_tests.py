@@ -6,8 +6,8 @@
 Catch2 executables are asked for XML, so that each TEST_CASE counts; one that crashes or runs out of time fails the
 case it was in and every case it did not reach. Python tests run under pytest and count by its report. Any other
 test counts as one, by its exit status (77 = skipped). A case that cannot run here prints a line
-"SKIPPED: <case>: <reason>" on stdout and counts as skipped. Lines go to stdout as they come; --totals adds the three
-numbers to a file, so that several runs make one sum.
+"SKIPPED: <case>: <reason>" on stdout and counts as skipped; lines that begin with HINT are shown of a test that passed
+too. Lines go to stdout as they come; --totals adds the three numbers to a file, so that several runs make one sum.
 """
 
 import argparse
@@ -155,7 +155,7 @@ def run_pytest(test, scale):
 def run_plain(test, wrapper, scale):
     status, output = run([*wrapper, *test["cmd"]], test, scale)
     if status == 0:
-        return Counts(1, 0, 0, [])
+        return Counts(1, 0, 0, [line for line in output.splitlines() if line.startswith("HINT")])
     if status == SKIP_EXIT:
         return Counts(0, 0, 1, ["SKIPPED: " + (output.strip().splitlines() or ["no reason given"])[-1]])
     return Counts(0, 1, 0, [f"  {ending_of(status)}", *("    " + line for line in output.splitlines()[-40:])])
