@@ -5,7 +5,8 @@
 
 llama-bench, or any other target of llama.cpp, is built from PyPI's llama-cpp-python source package; peer_logits is our
 program (bench/peer_logits.cpp) linked with its libraries; openvino is a launcher of bench/openvino_bench.py in an
-environment that has OpenVINO GenAI's wheel; matplotlib is a Python that can run bench/plot_depth.py.
+environment that has OpenVINO GenAI's wheel; onednn is oneDNN's library, for bench_onednn; matplotlib is a Python that
+can run bench/plot_depth.py.
 Everything stays in the cache folder (~/.cache/lcrun/peers); nothing of it enters this project. The peer is built
 for the very machine it runs on (GGML_NATIVE=ON): it gets every instruction that its authors can use here.
 """
@@ -20,6 +21,7 @@ from pathlib import Path
 VERSION = "0.3.36"
 PEER_LOGITS = "peer_logits"
 OPENVINO = ["openvino-genai==2026.4.1.0", "numpy==2.4.6"]
+ONEDNN = ["onednn-cpu-gomp==2023.2.0"]  # oneDNN 3.2, on the OpenMP that we use too
 MATPLOTLIB = ["matplotlib==3.11.2"]
 TOOLS = ["scikit-build-core==1.1.2", "flit-core==4.2.0", "cmake==4.4.4", "ninja==1.13.2"]
 CMAKE_OPTIONS = ["-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DBUILD_SHARED_LIBS=OFF", "-DLLAMA_CURL=OFF",
@@ -106,10 +108,12 @@ def main(arguments):
     targets = arguments or ["llama-bench"]
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
-    of_llama = [target for target in targets if target not in ("openvino", "matplotlib")]
+    of_llama = [target for target in targets if target not in ("openvino", "onednn", "matplotlib")]
     paths = build_llama(cache, of_llama) if of_llama else {}
     if "openvino" in targets:
         paths["openvino"] = openvino(cache)
+    if "onednn" in targets:
+        paths["onednn"] = environment(cache / "onednn", ONEDNN).parent / "lib" / "libdnnl.so.3"
     if "matplotlib" in targets:
         paths["matplotlib"] = environment(cache / "matplotlib", MATPLOTLIB) / "python"
     for target in targets:
