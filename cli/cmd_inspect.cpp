@@ -7,6 +7,7 @@
 #include "cli/setup.hpp"
 #include "quant/format.hpp"
 #include "src/base/format.hpp"
+#include "src/kernels/describe.hpp"
 #include "src/kernels/ops.hpp"
 #include "src/model/arch.hpp"
 #include "src/runtime/option_values.hpp"
@@ -177,17 +178,88 @@ std::string inspect_table(const ModelFile& file, const Runner& runner) {
   return out.str();
 }
 
-std::string kernels_table() {
-  std::string text = "\ninstruction sets\n";
+// --- kernels -----------------------------------------------------------------------------------------------------
+struct IsaState {
+  std::string name;
+  const char* state;
+};
+
+std::vector<IsaState> isa_states() {
+  std::vector<IsaState> found;
   const auto available = kernels::available_isas();
   for (const std::string& name : kernels::built_isas()) {
     const bool runs = std::find(available.begin(), available.end(), name) != available.end();
-    text += format("  {}{}{}\n", name, std::string(14 - name.size(), ' '),
-                   name == kernels::active_isa() ? "used"
-                   : runs                        ? "available"
-                                                 : "not on this processor");
+    const bool is_used = name == kernels::active_isa();
+    found.push_back({name, is_used ? "used" : runs ? "available" : "not on this processor"});
   }
-  return text + format("\nformats computed with: {}\n", quant::supported_types(false));
+  return found;
+}
+
+std::string rows_text(const kernels::ProductChoice& choice) {
+  return format("{} to {}", choice.first_rows, choice.last_rows);
+}
+
+// Formats in the order in which the file first names them.
+struct FormatUse {
+  DType dtype;
+  int64_t tensors = 0;
+  uint64_t bytes = 0;
+};
+
+std::vector<FormatUse> formats_of(const ModelFile& file) {
+  std::vector<FormatUse> found;
+  for (const auto& tensor : file.tensors()) {
+    const DType dtype = tensor.view.dtype;
+    auto at = std::find_if(found.begin(), found.end(), [&](const FormatUse& use) { return use.dtype == dtype; });
+    if (at == found.end()) at = found.insert(found.end(), FormatUse{dtype});
+    ++at->tensors;
+    at->bytes += tensor.view.size_bytes;
+  }
+  return found;
+}
+
+Json kernels_json(const ModelFile& file) {
+  Json json;
+  json["isa"] = kernels::active_isa();
+  json["isas"] = Json::array();
+  for (const IsaState& isa : isa_states()) json["isas"].push_back({{"name", isa.name}, {"state", isa.state}});
+  json["products"] = Json::array();
+  for (const auto& choice : kernels::product_choices(kernels::active_isa())) {
+    json["products"].push_back({{"rows", {choice.first_rows, choice.last_rows}}, {"by", choice.by}});
+  }
+  json["formats"] = Json::array();
+  for (const FormatUse& use : formats_of(file)) {
+    Json row = {{"type", quant::type_name(use.dtype)}, {"tensors", use.tensors}, {"bytes", use.bytes}};
+    kernels::PreparedForm form;
+    row["computed"] = kernels::find_prepared_form(use.dtype, form);
+    if (row["computed"]) {
+      row["bits_per_weight"] = form.bits_per_weight;
+      row["inputs_per_scale"] = form.inputs_per_scale;
+    }
+    json["formats"].push_back(row);
+  }
+  json["external_libraries"] = Json::array();  // docs/speed.md says why
+  return json;
+}
+
+std::string kernels_table(const ModelFile& file) {
+  std::ostringstream out;
+  out << "\ninstruction sets\n" << std::left;
+  for (const IsaState& isa : isa_states()) out << "  " << std::setw(13) << isa.name << isa.state << '\n';
+  out << "\nproducts of quantised weights on " << kernels::active_isa() << ", by rows of activations in a group\n";
+  for (const auto& choice : kernels::product_choices(kernels::active_isa())) {
+    out << "  " << std::setw(13) << rows_text(choice) << choice.by << '\n';
+  }
+  out << "  other libraries: none\n\nformats in this file, and how their matrices are prepared\n";
+  for (const FormatUse& use : formats_of(file)) {
+    kernels::PreparedForm form;
+    const bool is_computed = kernels::find_prepared_form(use.dtype, form);
+    out << "  " << std::setw(8) << quant::type_name(use.dtype) << std::right << std::setw(4) << use.tensors
+        << " tensors " << std::setw(11) << runtime::bytes_text(use.bytes) << "  " << std::left
+        << (is_computed ? form.text() : "not computed") << '\n';
+  }
+  out << "\nformats computed with: " << quant::supported_types(false) << '\n';
+  return out.str();
 }
 
 }  // namespace
@@ -204,9 +276,13 @@ Status inspect_command(Context& context) {
   LCRUN_ASSIGN(const auto mode, runtime::load_mode(options));
   LCRUN_ASSIGN(const auto file, ggufish::ModelFile::open(path, mode, posix_file_system()));
   const Runner runner = find_runner(*file);
-  if (options.json) return context.out.write(json_text(inspect_json(*file, runner), 2) + "\n");
+  if (options.json) {
+    Json json = inspect_json(*file, runner);
+    if (options.kernels) json["kernels"] = kernels_json(*file);
+    return context.out.write(json_text(json, 2) + "\n");
+  }
   LCRUN_TRY(context.out.write(inspect_table(*file, runner)));
-  return options.kernels ? context.out.write(kernels_table()) : Status();
+  return options.kernels ? context.out.write(kernels_table(*file)) : Status();
 }
 
 }  // namespace lcrun::cli

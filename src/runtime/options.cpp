@@ -180,7 +180,7 @@ const OptionRow kRows[] = {
     {.name = "output", .spellings = "-o --output", .kind = K::kChoice, .field = &O::bench_output, .commands = kBench,
      .argument = "FORMAT", .help = "form of the table", .choices = "md|json|jsonl|csv"},
     {.name = "kernels", .spellings = "--kernels", .kind = K::kFlag, .field = &O::kernels, .commands = kInspect,
-     .argument = "", .help = "list instruction sets and the kernels that would run"},
+     .argument = "", .help = "show instruction sets, who multiplies, and the prepared form of each format"},
     {.name = "check", .spellings = "--check", .kind = K::kText, .field = &O::check_plugin, .commands = kPlugins,
      .argument = "NAME", .help = "run the self-test of one plugin (by name or file)"},
 

@@ -50,6 +50,23 @@ class Files(CliCase):
         for part in (b"token_embd.weight", b"runs as llama", b"instruction sets"):
             self.assertIn(part, table)
 
+    def test_inspect_shows_the_kernels_that_would_run(self):
+        found = self.run_json("inspect", self.model(), "--kernels", "--isa", "scalar", "--json")["kernels"]
+        self.assertEqual(found["isa"], "scalar")
+        self.assertEqual([isa["name"] for isa in found["isas"] if isa["state"] == "used"], ["scalar"])
+        self.assertEqual([product["rows"] for product in found["products"]], [[1, 16]])
+        formats = {row["type"]: row for row in found["formats"]}
+        self.assertEqual(set(formats), {"F32", "Q4_1", "Q8_0"})
+        self.assertEqual(formats["Q4_1"]["bits_per_weight"], 5)
+        self.assertEqual(sum(row["tensors"] for row in formats.values()), 272)
+        self.assertNotIn("kernels", self.run_json("inspect", self.model(), "--json"))
+
+    def test_the_table_of_kernels_says_who_multiplies(self):
+        text = self.run_cli("inspect", self.model("gemma3"), "--kernels", "--isa", "scalar").stdout.decode()
+        self.assertIn("products of quantised weights on scalar", text)
+        self.assertIn("1 to 16", text)
+        self.assertRegex(text, r"Q6_K +\d+ tensors .* a scale for each 16 inputs")
+
     def test_plan_adds_up(self):
         plan = self.run_json("plan", "-m", self.model(), "-c", "1M", "--mem-max", "4GiB", "--json")
         memory = plan["memory"]
