@@ -25,9 +25,9 @@ std::string libraries() {
   char pcre[64] = "";
   pcre2_config(PCRE2_CONFIG_VERSION, pcre);
   const int pcre_end = static_cast<int>(std::string_view(pcre).find(' '));
-  return format("OpenMP {}, utf8proc {}, PCRE2 {}, xxHash {}.{}.{}, nlohmann-json {}.{}.{}", _OPENMP,
-                utf8proc_version(), std::string_view(pcre).substr(0, static_cast<size_t>(pcre_end)), XXH_VERSION_MAJOR,
-                XXH_VERSION_MINOR, XXH_VERSION_RELEASE, NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR,
+  return format("utf8proc {}, PCRE2 {}, xxHash {}.{}.{}, nlohmann-json {}.{}.{}", utf8proc_version(),
+                std::string_view(pcre).substr(0, static_cast<size_t>(pcre_end)), XXH_VERSION_MAJOR, XXH_VERSION_MINOR,
+                XXH_VERSION_RELEASE, NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR,
                 NLOHMANN_JSON_VERSION_PATCH);
 }
 

@@ -1,99 +1,71 @@
+// Leases of teams to the threads that drive them.
 #include "src/base/parallel.hpp"
 
-#include <omp.h>
-#include <sched.h>
+#include <mutex>
+#include <vector>
 
-#include <algorithm>
-#include <atomic>
-#include <cmath>
-#include <fstream>
-#include <sstream>
-#include <string>
+#include "src/base/team.hpp"
 
 namespace lcrun {
 namespace {
 
-// The path of this process's cgroup under a controller ("" = the unified hierarchy), or "" when there is none.
-std::string cgroup_path(const std::string& controller) {
-  std::ifstream file("/proc/self/cgroup");
-  std::string line;
-  while (std::getline(file, line)) {
-    const size_t first = line.find(':');
-    const size_t second = line.find(':', first + 1);
-    if (first == std::string::npos || second == std::string::npos) continue;
-    const std::string names = line.substr(first + 1, second - first - 1);
-    std::istringstream list(names);
-    std::string name;
-    if (names.empty() && controller.empty()) return line.substr(second + 1);
-    while (std::getline(list, name, ',')) {
-      if (name == controller) return line.substr(second + 1);
-    }
+// Teams whose driver has ended wait here for the next: a program that answers each request on a new thread keeps its
+// workers. Ends, and joins them, with the process or when the library is unloaded.
+class TeamPool {
+ public:
+  std::unique_ptr<Team> take() {
+    const std::lock_guard lock(mutex_);
+    if (free_.empty()) return std::make_unique<Team>();
+    std::unique_ptr<Team> team = std::move(free_.back());
+    free_.pop_back();
+    return team;
   }
-  return "";
+  void give(std::unique_ptr<Team> team) {
+    const std::lock_guard lock(mutex_);
+    free_.push_back(std::move(team));
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Team>> free_;
+};
+
+TeamPool& pool() {
+  static TeamPool teams;
+  return teams;
 }
 
-// CPUs allowed by one cgroup directory, or a huge number when it sets no quota.
-double quota_of(const std::string& dir, bool unified) {
-  constexpr double kNone = 1e9;
-  if (unified) {
-    std::ifstream file(dir + "/cpu.max");
-    std::string quota;
-    double period = 0;
-    if (!(file >> quota >> period) || quota == "max" || period <= 0) return kNone;
-    return std::strtod(quota.c_str(), nullptr) / period;
-  }
-  std::ifstream quota_file(dir + "/cpu.cfs_quota_us");
-  std::ifstream period_file(dir + "/cpu.cfs_period_us");
-  double quota = 0;
-  double period = 0;
-  if (!(quota_file >> quota) || !(period_file >> period) || quota <= 0 || period <= 0) return kNone;
-  return quota / period;
+struct Lease {
+  Lease() : team(pool().take()) {}
+  ~Lease() { pool().give(std::move(team)); }
+  Lease(const Lease&) = delete;
+  Lease& operator=(const Lease&) = delete;
+  std::unique_ptr<Team> team;
+  bool is_driving = false;
+};
+
+Lease& lease() {
+  thread_local Lease mine;
+  return mine;
 }
 
-// The least quota of the group and its ancestors, in CPUs.
-double cgroup_cpu_limit() {
-  double limit = 1e9;
-  for (const bool unified : {true, false}) {
-    const std::string root = unified ? "/sys/fs/cgroup" : "/sys/fs/cgroup/cpu";
-    std::string path = cgroup_path(unified ? "" : "cpu");
-    for (;;) {
-      limit = std::min(limit, quota_of(root + path, unified));
-      const size_t slash = path.find_last_of('/');
-      if (path.empty() || slash == std::string::npos) break;
-      path.resize(slash);
-    }
-  }
-  return limit;
-}
+thread_local int64_t regions = 0;
 
 }  // namespace
 
-int default_thread_count() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  int cpus = 1;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) cpus = std::max(1, CPU_COUNT(&set));
-  const double limit = cgroup_cpu_limit();
-  if (limit < cpus) cpus = std::max(1, static_cast<int>(std::floor(limit)));
-  return cpus;
-}
+int64_t parallel_regions() { return regions; }
 
 void parallel_for_raw(int n_threads, int64_t n_tasks, void (*body)(void* context, int64_t task, int thread),
                       void* context) {
-  if (n_threads <= 1 || n_tasks <= 1) {
+  // A body that calls parallel_for itself runs those tasks alone: its team is busy.
+  if (n_threads <= 1 || n_tasks <= 1 || Team::is_worker() || lease().is_driving) {
     for (int64_t task = 0; task < n_tasks; ++task) body(context, task, 0);
     return;
   }
-  // Always the whole team, even for fewer tasks: libgomp destroys and makes threads when the size changes.
-  std::atomic<int64_t> next{0};
-#pragma omp parallel num_threads(n_threads) default(none) firstprivate(n_tasks, body, context) shared(next)
-  {
-    const int thread = omp_get_thread_num();
-    for (int64_t task = next.fetch_add(1, std::memory_order_relaxed); task < n_tasks;
-         task = next.fetch_add(1, std::memory_order_relaxed)) {
-      body(context, task, thread);
-    }
-  }
+  ++regions;
+  lease().is_driving = true;
+  lease().team->run(n_threads, n_tasks, body, context);
+  lease().is_driving = false;
 }
 
 }  // namespace lcrun

@@ -1,8 +1,8 @@
-// Threads: the only place that knows OpenMP.
+// parallel_for: the one way in which work reaches several threads (team.hpp has the threads).
 //
 // Results never depend on the number of threads: callers give each output element one owner, and merge partial
 // results in index order. Inside a body: no locks, no logging, no waiting for I/O.
-// Thread rule: parallel_for is called by one driving thread at a time per team; bodies run on the team.
+// Thread rule: any thread may call parallel_for; each that does drives a team of its own, and bodies run on that team.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +18,9 @@ int default_thread_count();
 // Tasks are handed out one at a time, in order; use tasks of some 10 us or more.
 void parallel_for_raw(int n_threads, int64_t n_tasks, void (*body)(void* context, int64_t task, int thread),
                       void* context);
+
+// Jobs that the calling thread has given to its team so far: each costs a meeting of all its threads.
+int64_t parallel_regions();
 
 template <class Body>
 void parallel_for(int n_threads, int64_t n_tasks, Body&& body) {
