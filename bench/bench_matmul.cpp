@@ -125,7 +125,7 @@ void bench(const Settings& s, const kernels::Weights& weights, int64_t batch) {
   if (!activations.reserve(batch, weights.cols()).has_value()) return;
   const kernels::MatmulJob job{&weights, MatView{y.data(), batch, weights.rows(), weights.rows()}, nullptr};
   const double seconds = best_seconds(s.seconds, s.threads, [&] {
-    activations.set(in, s.threads);
+    activations.set(in);
     kernels::matmul({&job, 1}, activations, s.threads);
   });
   const double ops = 2.0 * static_cast<double>(batch) * static_cast<double>(weights.rows() * weights.cols());

@@ -45,6 +45,16 @@ constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int kFirstPlain = kPackedKinds;
 constexpr bool is_plain(int kind) { return kind >= kFirstPlain; }
 
+// Activations are rounded in blocks of the weights' own size, as every runtime of these formats does: with one scale
+// for the 256 inputs of a super block, perplexities agree with the reference's to four digits.
+constexpr int64_t kNotQuantized = 0;
+constexpr int64_t kActivationBlocks[] = {kNotQuantized, kStep, kStep* kSuperSteps};
+
+int64_t activation_block(const Weights& w) {
+  const int kind = WeightsAccess::kind(w);
+  return is_plain(kind) ? kNotQuantized : kStep * run_steps(kPackings[kind]);
+}
+
 // The kind that multiplies a format, or -1.
 int kind_of(const quant::QuantOps& ops) {
   if (ops.dtype == DType::kF32) return kFirstPlain + kPlainF32;
@@ -329,39 +339,44 @@ Status Activations::reserve(int64_t max_rows, int64_t max_cols) {
   return {};
 }
 
-void Activations::set(MatView x, int n_threads) {
+void Activations::set(MatView x) {
   LCRUN_CHECK(x.rows <= max_rows_ && x.cols <= max_cols_);
   x_ = x;
+  block_ = 0;
+}
+
+void Activations::quantize(int64_t block, int n_threads) {
+  if (block == block_) return;
+  block_ = block;
   const Kernels& table = active();
-  const int64_t n_steps = ceil_div(x.cols, kStep);
+  const int64_t n_steps = ceil_div(x_.cols, kStep);
   constexpr int64_t kValuesPerTask = 32768;  // some 10 us
-  const int64_t rows_per_task = std::max<int64_t>(1, kValuesPerTask / std::max<int64_t>(1, x.cols));
-  parallel_for(n_threads, ceil_div(x.rows, rows_per_task), [&](int64_t task, int) {
-    for (int64_t r = task * rows_per_task; r < std::min(x.rows, (task + 1) * rows_per_task); ++r) {
-      const Group group = group_at(quantized_.data(), r / kGroupRows, x.rows, n_steps);
-      table.matmul.quantize(x.row(r), x.cols, n_steps, r % kGroupRows, group);
+  const int64_t rows_per_task = std::max<int64_t>(1, kValuesPerTask / std::max<int64_t>(1, x_.cols));
+  parallel_for(n_threads, ceil_div(x_.rows, rows_per_task), [&](int64_t task, int) {
+    for (int64_t r = task * rows_per_task; r < std::min(x_.rows, (task + 1) * rows_per_task); ++r) {
+      const Group group = group_at(quantized_.data(), r / kGroupRows, x_.rows, n_steps);
+      table.matmul.quantize(x_.row(r), x_.cols, block / kStep, r % kGroupRows, group);
     }
   });
 }
 
-void matmul(std::span<const MatmulJob> jobs, const Activations& x, int n_threads) {
+namespace {
+
+// The jobs whose weights want activations in blocks of `block`; all of them in one parallel region.
+void multiply_jobs(std::span<const MatmulJob> jobs, int64_t block, const Activations& x, int n_threads) {
   const int64_t n_rows = x.x().rows;
-  if (jobs.empty() || n_rows == 0) return;
-  for (const MatmulJob& job : jobs) {
-    LCRUN_CHECK(job.weights->cols() == x.x().cols);
-    LCRUN_CHECK(job.y.rows >= n_rows && (n_rows == 1 || job.y.stride >= job.weights->rows()));
-  }
   const Kernels& table = active();
   const Split split = choose_split(jobs, n_rows, x.x().cols, n_threads);
   const int64_t row_parts = ceil_div(ceil_div(n_rows, kGroupRows), split.groups);
-  const auto panel_parts = [&](const MatmulJob& job) {
-    return ceil_div(ceil_div(job.weights->rows(), kPanelRows), split.panels);
+  const auto parts = [&](const MatmulJob& job) {
+    if (activation_block(*job.weights) != block) return int64_t{0};
+    return ceil_div(ceil_div(job.weights->rows(), kPanelRows), split.panels) * row_parts;
   };
   int64_t n_tasks = 0;
-  for (const MatmulJob& job : jobs) n_tasks += panel_parts(job) * row_parts;
+  for (const MatmulJob& job : jobs) n_tasks += parts(job);
   parallel_for(n_threads, n_tasks, [&](int64_t task, int) {
     size_t j = 0;
-    while (task >= panel_parts(jobs[j]) * row_parts) task -= panel_parts(jobs[j++]) * row_parts;
+    while (task >= parts(jobs[j])) task -= parts(jobs[j++]);
     const MatmulJob& job = jobs[j];
     Region region{};
     region.job = &job;
@@ -369,8 +384,29 @@ void matmul(std::span<const MatmulJob> jobs, const Activations& x, int n_threads
     region.last_panel = std::min(ceil_div(job.weights->rows(), kPanelRows), region.first_panel + split.panels);
     region.first_row = task % row_parts * split.groups * kGroupRows;
     region.last_row = std::min(n_rows, region.first_row + split.groups * kGroupRows);
-    is_plain(WeightsAccess::kind(*job.weights)) ? run_plain(region, x, table) : run_packed(region, x, table);
+    block == kNotQuantized ? run_plain(region, x, table) : run_packed(region, x, table);
   });
+}
+
+}  // namespace
+
+void matmul(std::span<const MatmulJob> jobs, Activations& x, int n_threads) {
+  const int64_t n_rows = x.x().rows;
+  if (n_rows == 0) return;
+  bool wanted[std::size(kActivationBlocks)] = {};
+  for (const MatmulJob& job : jobs) {
+    LCRUN_CHECK(job.weights->cols() == x.x().cols);
+    LCRUN_CHECK(job.y.rows >= n_rows && (n_rows == 1 || job.y.stride >= job.weights->rows()));
+    for (size_t i = 0; i < std::size(wanted); ++i) {
+      wanted[i] = wanted[i] || activation_block(*job.weights) == kActivationBlocks[i];
+    }
+  }
+  for (size_t i = 0; i < std::size(wanted); ++i) {
+    if (!wanted[i]) continue;
+    const int64_t block = kActivationBlocks[i];
+    if (block != kNotQuantized) x.quantize(block, n_threads);
+    multiply_jobs(jobs, block, x, n_threads);
+  }
 }
 
 }  // namespace lcrun::kernels

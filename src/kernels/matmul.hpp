@@ -50,21 +50,28 @@ class Weights {
   std::shared_ptr<const std::byte> packed_;
 };
 
-// Activation rows in the forms that kernels read (float rows; int8 blocks of 32 with a scale and sums).
-// Planned once for the worst case; set() allocates nothing.
+struct MatmulJob;
+
+// Activation rows in the forms that kernels read: float rows, or 8-bit codes with a scale for each block of 32 or 256
+// inputs, whichever the weights have. Planned once for the worst case; set() and products allocate nothing.
 class Activations {
  public:
   Status reserve(int64_t max_rows, int64_t max_cols);
-  // Keeps a view of x (it must live until the products are done) and quantises it; x.cols need not be a multiple
-  // of 32 (padded with zeros).
-  void set(MatView x, int n_threads);
+  // Keeps a view of x: it must live and stay unchanged until the products are done. x.cols need not be a multiple of
+  // a block (padded with zeros).
+  void set(MatView x);
   MatView x() const { return x_; }
   uint64_t memory_bytes() const { return quantized_.size(); }
 
  private:
   friend struct WeightsAccess;
+  friend void matmul(std::span<const MatmulJob> jobs, Activations& x, int n_threads);
+  // Quantises x in blocks of `block` inputs, unless it is so already.
+  void quantize(int64_t block, int n_threads);
+
   MatView x_;
   AlignedBuffer quantized_;
+  int64_t block_ = 0;  // of what quantized_ holds; 0 = nothing of x
   int64_t max_rows_ = 0;
   int64_t max_cols_ = 0;
 };
@@ -76,7 +83,7 @@ struct MatmulJob {
   const float* bias = nullptr;  // [w.rows] or null
 };
 
-// All jobs read the same activations; one parallel region for all of them.
-void matmul(std::span<const MatmulJob> jobs, const Activations& x, int n_threads);
+// All jobs read the same activations; one parallel region for all whose weights want them in the same form.
+void matmul(std::span<const MatmulJob> jobs, Activations& x, int n_threads);
 
 }  // namespace lcrun::kernels

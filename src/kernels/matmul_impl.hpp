@@ -301,39 +301,67 @@ void multiply_plain(const PlainTile& m) {
 }
 
 // --- activations -------------------------------------------------------------------------------------------------
-// One block of 32: codes, the sums of its halves; returns the scale. See Group for blocks that are not finite.
+// Bits of the largest magnitude of n values, as a number: bits of floats without a sign are ordered as they are.
 template <class B>
-inline float quantize_block(const float* x, int8_t* q, int32_t (&sums)[2]) {
-  constexpr int32_t kNotFinite = 0x7f800000;
-  constexpr int32_t kNan = 0x7fc00000;
-  constexpr int32_t kTiny = 0x0d800000;  // 2^-100: smaller blocks count as zeros, their reciprocal would overflow
-  const int32_t bits = B::Quantizer::largest_magnitude_bits(x);
-  float largest;
-  if (bits >= kNotFinite || bits < kTiny) {
-    std::memset(q, 0, kStep);
-    sums[0] = 0;
-    sums[1] = 0;
-    std::memcpy(&largest, &kNan, sizeof(largest));
-    return bits >= kNotFinite ? largest : 0.0f;
+inline int32_t largest_bits(const float* x, int64_t n) {
+  int32_t largest = 0;
+  int64_t i = 0;
+  for (; i + kStep <= n; i += kStep) {
+    const int32_t bits = B::Quantizer::largest_magnitude_bits(x + i);
+    largest = bits > largest ? bits : largest;
   }
-  std::memcpy(&largest, &bits, sizeof(largest));
-  B::Quantizer::encode(x, 127.0f / largest, q, sums);
-  return largest / 127.0f;
+  for (; i < n; ++i) {
+    int32_t bits;
+    std::memcpy(&bits, x + i, sizeof(bits));
+    bits &= 0x7fffffff;
+    largest = bits > largest ? bits : largest;
+  }
+  return largest;
+}
+
+// The scale of a block by its largest magnitude; 0 and NaN stand for codes that are all 0. See Group.
+struct BlockScale {
+  float d = 0.0f;
+  float inverse = 0.0f;  // 0 = codes are 0
+
+  explicit BlockScale(int32_t bits) {
+    constexpr int32_t kNotFinite = 0x7f800000;
+    constexpr int32_t kNan = 0x7fc00000;
+    constexpr int32_t kTiny = 0x0d800000;  // 2^-100: smaller blocks count as zeros, their reciprocal would overflow
+    if (bits >= kNotFinite) std::memcpy(&d, &kNan, sizeof(d));
+    if (bits >= kNotFinite || bits < kTiny) return;
+    float largest;
+    std::memcpy(&largest, &bits, sizeof(largest));
+    d = largest / 127.0f;
+    inverse = 127.0f / largest;
+  }
+};
+
+// One step: codes, and the sums of its halves.
+template <class B>
+inline void quantize_step(const float* x, const BlockScale& scale, int8_t* q, int32_t (&sums)[2]) {
+  if (scale.inverse != 0.0f) return B::Quantizer::encode(x, scale.inverse, q, sums);
+  std::memset(q, 0, kStep);
+  sums[0] = 0;
+  sums[1] = 0;
 }
 
 template <class B>
-void quantize_row(const float* x, int64_t cols, int64_t n_steps, int64_t row, const Group& g) {
-  for (int64_t step = 0; step < n_steps; ++step) {
+void quantize_row(const float* x, int64_t cols, int64_t steps, int64_t row, const Group& g) {
+  BlockScale scale(0);
+  for (int64_t step = 0; step * kStep < cols; ++step) {
     float padded[kStep];
     const float* in = x + step * kStep;
     const int64_t left = cols - step * kStep;
+    if (step % steps == 0) scale = BlockScale(largest_bits<B>(in, left < steps * kStep ? left : steps * kStep));
     if (left < kStep) {
       for (int i = 0; i < kStep; ++i) padded[i] = i < left ? in[i] : 0.0f;
       in = padded;
     }
     const int64_t at = step * g.width + row;
     int32_t sums[2];
-    const float d = quantize_block<B>(in, g.q + at * kStep, sums);
+    quantize_step<B>(in, scale, g.q + at * kStep, sums);
+    const float d = scale.d;
     g.d[at] = d;
     g.sums32[at] = d * static_cast<float>(sums[0] + sums[1]);
     g.sums16[2 * at] = d * static_cast<float>(sums[0]);

@@ -89,8 +89,8 @@ constexpr int start_plane_of(const Packing& p) {
   return -1;  // no zero point
 }
 
-// One group of activation rows, quantised in blocks of 32: x ~ d * q with d = max |x| / 127.
-// A block that holds NaN or infinity has q = 0 and d = NaN, so that every product of the row is NaN.
+// One group of activation rows, quantised in blocks of 32 or 256 (whose steps then have equal d): x ~ d * q with
+// d = max |x| / 127. A block that holds NaN or infinity has q = 0 and d = NaN, so that every product of the row is NaN.
 struct Group {
   int64_t width;                     // rows
   int8_t* q;                         // [n_steps, width, 32]

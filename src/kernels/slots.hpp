@@ -38,8 +38,9 @@ struct PlainTile {
 struct MatmulSlots {
   void (*packed[kPackedKinds])(const PackedTile& tile);
   void (*plain[kPlainKinds])(const PlainTile& tile);
-  // Quantises x[0..cols) as row `row` of the group; inputs from cols to 32 * n_steps are zeros.
-  void (*quantize)(const float* x, int64_t cols, int64_t n_steps, int64_t row, const Group& group);
+  // Quantises x[0..cols) as row `row` of the group, one scale for each `steps` steps; in the last step, inputs from
+  // cols on are zeros.
+  void (*quantize)(const float* x, int64_t cols, int64_t steps, int64_t row, const Group& group);
 };
 
 // elementwise_impl.hpp and scan_impl.hpp: see ops.hpp for the contracts

@@ -63,7 +63,7 @@ class DenseFfn final : public FeedForward {
                  input_biases_[i].empty() ? nullptr : input_biases_[i].data()};
       column += inputs_[i].rows();
     }
-    step.activations->set(x, step.n_threads);
+    step.activations->set(x);
     kernels::matmul({jobs, inputs_.size()}, *step.activations, step.n_threads);
     for_rows(step.n_threads, rows, [&](int64_t row) {
       float* gate = hidden.row(row);
@@ -73,7 +73,7 @@ class DenseFfn final : public FeedForward {
         kernels::activate(activation_, gate, d_ff_);
       }
     });
-    step.activations->set(MatView{hidden.data, rows, d_ff_, hidden.stride}, step.n_threads);
+    step.activations->set(MatView{hidden.data, rows, d_ff_, hidden.stride});
     const kernels::MatmulJob down{&down_, out, down_bias_.empty() ? nullptr : down_bias_.data()};
     kernels::matmul({&down, 1}, *step.activations, step.n_threads);
     scratch.release(mark);

@@ -244,7 +244,7 @@ Routing MoeFfn::route(const StepContext& step, MatView x) const {
   routing.weights = scratch.take<float>(slots).data();
   routing.starts = scratch.take<int32_t>(n_experts_ + 1).data();
   const MatView scores{scratch.take<float>(x.rows * n_experts_).data(), x.rows, n_experts_, n_experts_};
-  step.activations->set(x, step.n_threads);
+  step.activations->set(x);
   const kernels::MatmulJob job{&router_, scores, router_bias_.empty() ? nullptr : router_bias_.data()};
   kernels::matmul({&job, 1}, *step.activations, step.n_threads);
   for_rows(step.n_threads, x.rows, [&](int64_t row) {
@@ -303,10 +303,10 @@ void MoeFfn::run_expert(const StepContext& step, const Routing& routing, int64_t
   });
   kernels::MatmulJob jobs[2];
   const int64_t n_jobs = add_jobs(expert, hidden, rows, jobs);
-  step.activations->set(in, step.n_threads);
+  step.activations->set(in);
   kernels::matmul({jobs, static_cast<size_t>(n_jobs)}, *step.activations, step.n_threads);
   for_rows(step.n_threads, rows, [&](int64_t i) { activate_row(hidden + i * 2 * d_ff_); });
-  step.activations->set(MatView{hidden, rows, d_ff_, 2 * d_ff_}, step.n_threads);
+  step.activations->set(MatView{hidden, rows, d_ff_, 2 * d_ff_});
   const kernels::MatmulJob down{&experts_[static_cast<size_t>(expert)].down, added,
                                 bias_of(biases_.down, expert, d_model_)};
   kernels::matmul({&down, 1}, *step.activations, step.n_threads);
@@ -328,13 +328,13 @@ void MoeFfn::run_one_row(const StepContext& step, const Routing& routing, MatVie
   for (int64_t i = 0; i < n_used_; ++i) {
     n_jobs += add_jobs(routing.experts[i], hidden + i * 2 * d_ff_, 1, jobs + n_jobs);
   }
-  step.activations->set(x, step.n_threads);
+  step.activations->set(x);
   kernels::matmul({jobs, static_cast<size_t>(n_jobs)}, *step.activations, step.n_threads);
   for (int64_t i = 0; i < n_used_; ++i) {
     const int64_t expert = routing.experts[i];
     float* gate = hidden + i * 2 * d_ff_;
     activate_row(gate);
-    step.activations->set(MatView{gate, 1, d_ff_, d_ff_}, step.n_threads);
+    step.activations->set(MatView{gate, 1, d_ff_, d_ff_});
     const kernels::MatmulJob down{&experts_[static_cast<size_t>(expert)].down, MatView{added, 1, d_model_, d_model_},
                                   bias_of(biases_.down, expert, d_model_)};
     kernels::matmul({&down, 1}, *step.activations, step.n_threads);

@@ -200,7 +200,7 @@ void AttentionMixer::project(const StepContext& step, MatView x, MatView qkv, Ma
     jobs[i] = {&inputs_[i], is_gated ? gated : y, input_biases_[i].empty() ? nullptr : input_biases_[i].data()};
     column += is_gated ? q_width() : inputs_[i].rows();
   }
-  step.activations->set(x, step.n_threads);
+  step.activations->set(x);
   kernels::matmul({jobs, inputs_.size()}, *step.activations, step.n_threads);
 }
 
@@ -274,7 +274,7 @@ Status AttentionMixer::forward(storage::LayerState& state, const StepContext& st
   const MatView o{scratch.take<float>(rows * out_width()).data(), rows, out_width(), out_width()};
   attention::attend(p, kv, step.pos0, MatView{qkv.data, rows, q_width(), qkv.stride}, o, scratch, step.n_threads);
   if (q_gate_) apply_gates(step, gated, o);
-  step.activations->set(o, step.n_threads);
+  step.activations->set(o);
   const kernels::MatmulJob job{&output_, out, output_bias_.empty() ? nullptr : output_bias_.data()};
   kernels::matmul({&job, 1}, *step.activations, step.n_threads);
   scratch.release(mark);

@@ -123,7 +123,7 @@ void GatedDeltaMixer::project(const StepContext& step, MatView x, MatView qkv, M
     jobs[n++] = {&weights, MatView{rates.data + column, rates.rows, weights.rows(), rates.stride}, nullptr};
     column += weights.rows();
   }
-  step.activations->set(x, step.n_threads);
+  step.activations->set(x);
   kernels::matmul({jobs, n}, *step.activations, step.n_threads);
 }
 
@@ -181,7 +181,7 @@ Status GatedDeltaMixer::forward(storage::LayerState& state, const StepContext& s
   for_rows(step.n_threads, rows, [&](int64_t row) {
     kernels::glu(kernels::Activation::kSilu, z.row(row), o.row(row), v_width());  // z = SiLU(z) * o
   });
-  step.activations->set(z, step.n_threads);
+  step.activations->set(z);
   const kernels::MatmulJob job{&output_, out, nullptr};
   kernels::matmul({&job, 1}, *step.activations, step.n_threads);
   scratch.release(mark);

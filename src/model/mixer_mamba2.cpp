@@ -118,14 +118,14 @@ Status Mamba2Mixer::forward(storage::LayerState& state, const StepContext& step,
   const MatView xbc{scratch.take<float>(rows * conv_width()).data(), rows, conv_width(), conv_width()};
   const MatView y{scratch.take<float>(rows * d_inner_).data(), rows, d_inner_, d_inner_};
 
-  step.activations->set(x, step.n_threads);
+  step.activations->set(x);
   const kernels::MatmulJob in_job{&input_, projected, nullptr};
   kernels::matmul({&in_job, 1}, *step.activations, step.n_threads);
   conv_.run(state.regions[0], MatView{projected.data + d_inner_, rows, conv_width(), projected.stride}, xbc);
   parallel_for(step.n_threads, n_heads_,
                [&](int64_t head, int) { scan_head(head, h + head * head_dim() * d_state_, projected, xbc, y); });
   for_rows(step.n_threads, rows, [&](int64_t row) { gate_and_norm(projected.row(row), y.row(row)); });
-  step.activations->set(MatView{projected.data, rows, d_inner_, projected.stride}, step.n_threads);
+  step.activations->set(MatView{projected.data, rows, d_inner_, projected.stride});
   const kernels::MatmulJob out_job{&output_, out, nullptr};
   kernels::matmul({&out_job, 1}, *step.activations, step.n_threads);
   scratch.release(mark);

@@ -259,7 +259,7 @@ Result<MatView> Model::forward(std::span<const Token> tokens, storage::SequenceS
 void Model::logits(MatView hidden, MatView out, Step& step) const {
   const ModelConfig& config = impl_->config;
   const int n_threads = step.options_.n_threads;
-  step.activations_.set(hidden, n_threads);
+  step.activations_.set(hidden);
   const kernels::MatmulJob job{&impl_->output, out, impl_->output_bias.empty() ? nullptr : impl_->output_bias.data()};
   kernels::matmul({&job, 1}, step.activations_, n_threads);
   if (config.logit_scale == 1.0F && config.logit_soft_cap == 0.0F) return;

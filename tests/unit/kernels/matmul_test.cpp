@@ -43,12 +43,14 @@ Weights prepare(const RandomWeights& source, int n_threads = 1) {
   return std::move(weights).value();
 }
 
+int64_t block_of(DType dtype) { return quant::find_type(dtype)->block_size; }
+
 bool is_plain(DType dtype) { return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16; }
 
 void multiply(std::span<const MatmulJob> jobs, const MatView& x, int n_threads) {
   Activations activations;
   REQUIRE(activations.reserve(x.rows, x.cols).has_value());
-  activations.set(x, n_threads);
+  activations.set(x);
   matmul(jobs, activations, n_threads);
 }
 
@@ -59,11 +61,12 @@ Matrix multiply(const Weights& weights, const MatView& x, int n_threads = 1, con
   return y;
 }
 
-// What the kernels promise to see of a row: blocks of 32 as d * q with d = max |x| / 127, q to nearest.
-std::vector<double> quantized(const float* x, int64_t n) {
+// What the kernels promise to see of a row: blocks of 32, or of the weights' 256, as d * q with d = max |x| / 127, q to
+// nearest.
+std::vector<double> quantized(const float* x, int64_t n, int64_t block) {
   std::vector<double> seen(static_cast<size_t>(n));
-  for (int64_t first = 0; first < n; first += 32) {
-    const int64_t last = std::min<int64_t>(n, first + 32);
+  for (int64_t first = 0; first < n; first += block) {
+    const int64_t last = std::min<int64_t>(n, first + block);
     float largest = 0.0F;
     for (int64_t i = first; i < last; ++i) largest = std::fmax(largest, std::fabs(x[i]));
     for (int64_t i = first; i < last; ++i) {
@@ -90,8 +93,6 @@ Product exact_product(const std::vector<float>& w, const std::vector<double>& x)
   return p;
 }
 
-int64_t block_of(DType dtype) { return quant::find_type(dtype)->block_size; }
-
 // Largest |got - exact| / norm over all outputs, and the relative error of the whole result to float activations.
 void check_product(const RandomWeights& source, const Matrix& x, const Matrix& y, const float* bias = nullptr) {
   const bool plain = is_plain(source.view.dtype);
@@ -103,7 +104,7 @@ void check_product(const RandomWeights& source, const Matrix& x, const Matrix& y
     for (int64_t r = 0; r < x.view.rows; ++r) {
       const float* row = x.view.row(r);
       const std::vector<double> floats(row, row + x.view.cols);
-      const Product seen = exact_product(w, plain ? floats : quantized(row, x.view.cols));
+      const Product seen = exact_product(w, plain ? floats : quantized(row, x.view.cols, block_of(source.view.dtype)));
       const Product wanted = exact_product(w, floats);
       const double added = bias != nullptr ? static_cast<double>(bias[o]) : 0.0;
       const double got = static_cast<double>(y.view.row(r)[o]) - added;

@@ -1,40 +1,9 @@
-// Decoding inside a block of the cache allocates nothing, for every architecture. This file replaces operator new of
-// its executable to count.
-#include <atomic>
+// Decoding inside a block of the cache allocates nothing, for every architecture.
 #include <catch2/catch.hpp>
-#include <cstdlib>
-#include <new>
 
+#include "tests/support/alloc_counter.hpp"
 #include "tests/support/model_runner.hpp"
 #include "tests/support/tiny_model.hpp"
-
-namespace {
-std::atomic<int64_t> allocations{0};
-
-void* counted(std::size_t size) noexcept {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  return std::malloc(size == 0 ? 1 : size);
-}
-
-void* counted_or_throw(std::size_t size) {
-  void* p = counted(size);
-  if (p == nullptr) throw std::bad_alloc();
-  return p;
-}
-}  // namespace
-
-// Every form that a plain delete may have to free: AddressSanitizer brings its own of those left out, and tells of the
-// mixture.
-void* operator new(std::size_t size) { return counted_or_throw(size); }
-void* operator new[](std::size_t size) { return counted_or_throw(size); }
-void* operator new(std::size_t size, const std::nothrow_t&) noexcept { return counted(size); }
-void* operator new[](std::size_t size, const std::nothrow_t&) noexcept { return counted(size); }
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete[](void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
-void operator delete[](void* p, std::size_t) noexcept { std::free(p); }
-void operator delete(void* p, const std::nothrow_t&) noexcept { std::free(p); }
-void operator delete[](void* p, const std::nothrow_t&) noexcept { std::free(p); }
 
 namespace lcrun::testing {
 
@@ -54,13 +23,13 @@ TEST_CASE("decode steps inside a cache block allocate nothing", "[model]") {
     bool ok = true;
     int64_t before = 0;
     for (int32_t token = 0; token < 20; ++token) {
-      if (token == 1) before = allocations.load();
+      if (token == 1) before = allocation_count();
       const int32_t tokens[] = {token};
       const auto hidden = model.forward(tokens, runner.state(), step);
       ok = ok && hidden.has_value();
       if (ok) model.logits(hidden.value(), MatView{logits.data(), 1, kTinyVocab, kTinyVocab}, step);
     }
-    const int64_t after = allocations.load();
+    const int64_t after = allocation_count();
     REQUIRE(ok);
     CHECK(after - before == 0);
   }
