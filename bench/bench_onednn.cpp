@@ -272,7 +272,7 @@ double bench_ours(const Settings& s, const Shape& shape, const quant::QuantOps& 
   std::vector<float> y(static_cast<size_t>(s.rows * shape.rows));
   const kernels::MatmulJob job{&*weights, MatView{y.data(), s.rows, shape.rows, shape.rows}, nullptr};
   const double seconds = best_seconds(s, [&] {
-    activations.set(MatView{x.data(), s.rows, shape.cols, shape.cols}, s.threads);
+    activations.set(MatView{x.data(), s.rows, shape.cols, shape.cols});
     kernels::matmul({&job, 1}, activations, s.threads);
   });
   std::printf("  lcrun %-10s %-8s %10.1f us %8.1f GOP/s\n", std::string(kernels::active_isa()).c_str(), type.name,
