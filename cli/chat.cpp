@@ -1,10 +1,9 @@
 #include "cli/chat.hpp"
 
-#include <cerrno>
 #include <cstdio>
-#include <iostream>
 
 #include "cli/json_text.hpp"
+#include "cli/line_reader.hpp"
 #include "cli/signals.hpp"
 #include "src/base/format.hpp"
 #include "src/runtime/option_values.hpp"
@@ -27,7 +26,7 @@ class Chat {
       : setup_(setup),
         out_(setup.context.out),
         on_terminal_(stdin_is_terminal() && stdout_is_terminal()),
-        colored_(on_terminal_ && use_color(setup.context.options().color)) {
+        reader_(on_terminal_, on_terminal_ && use_color(setup.context.options().color)) {
     clear();
   }
 
@@ -54,33 +53,25 @@ class Chat {
   bool read_line(std::string& line) {
     line.clear();
     bool was_asked = false;
-    if (on_terminal_) prompt("> ");
     std::string part;
     while (true) {
-      if (!std::getline(std::cin, part)) {
-        // The terminal has thrown the typed line away; one Ctrl-C starts it anew, two leave.
-        if (!interrupted() || terminated() || was_asked || !on_terminal_) return !line.empty() && !interrupted();
+      const LineEvent event = reader_.read(line.empty() ? "> " : "  ", part);
+      if (event == LineEvent::kEnd) return !line.empty();
+      if (event == LineEvent::kInterrupted) {
+        // One Ctrl-C takes the typed line back, two leave.
+        if (terminated() || was_asked || !on_terminal_) return false;
         was_asked = true;
         line.clear();
-        std::cin.clear();
-        std::clearerr(stdin);
         clear_interrupt();
         std::fputs("\n[Ctrl-C again or /quit leaves]\n", stderr);
-        prompt("> ");
         continue;
       }
-      if (!part.empty() && part.back() == '\r') part.pop_back();
+      reader_.remember(part);
       const bool goes_on = !part.empty() && part.back() == '\\';
       if (goes_on) part.back() = '\n';
       line += part;
       if (!goes_on) return true;
-      if (on_terminal_) prompt("  ");
     }
-  }
-
-  void prompt(const char* text) {
-    (void)out_.write(colored_ ? format("\033[32m{}\033[0m", text) : std::string(text));
-    (void)out_.flush();
   }
 
   Status turn(const std::string& text) {
@@ -222,7 +213,7 @@ class Chat {
   const ChatSetup& setup_;
   Output& out_;
   bool on_terminal_;
-  bool colored_;
+  LineReader reader_;
   std::vector<text::ChatMessage> messages_;
   std::vector<runtime::Token> tokens_;  // of the conversation; the session holds a prefix of them
   std::string rendered_;                // their text, as the template writes it

@@ -182,6 +182,23 @@ class Chat(CliCase):
         read_until(self, terminal)
         self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), OK)
 
+    def test_the_arrow_key_brings_an_earlier_line_back(self):
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.environ["TERM"] = "xterm"
+            os.execv(BINARY, [BINARY, "-m", self.model(), "-c", "4096"])
+        self.addCleanup(os.close, terminal)
+        read_until(self, terminal, b"> ")
+        os.write(terminal, "/grüße\r".encode())
+        read_until(self, terminal, "unknown command /grüße;".encode())
+        os.write(terminal, b"\x1b[A\r")
+        read_until(self, terminal, "unknown command /grüße;".encode())
+        os.write(terminal, b"half a line\x03")
+        read_until(self, terminal, b"Ctrl-C again")
+        os.write(terminal, b"/quit\r")
+        read_until(self, terminal)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), OK)
+
 
 if __name__ == "__main__":
     unittest.main()
