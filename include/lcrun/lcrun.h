@@ -83,11 +83,15 @@ typedef struct lcrun_sample_params {
   float top_p;
   float min_p;
   float repeat_penalty;
-  int32_t repeat_last_n;
+  int32_t repeat_last_n; /* tokens that the three penalties look back at; -1 = all */
   uint64_t seed;
+  float typical_p; /* 1 = off */
+  float presence_penalty;
+  float frequency_penalty;
+  int32_t min_keep; /* top_p, min_p and typical_p leave at least so many tokens */
 } lcrun_sample_params;
 #define LCRUN_SAMPLE_PARAMS_INIT \
-  { sizeof(lcrun_sample_params), 0.8f, 40, 0.95f, 0.05f, 1.0f, 64, 0 }
+  { sizeof(lcrun_sample_params), 0.8f, 40, 0.95f, 0.05f, 1.0f, 64, 0, 1.0f, 0.0f, 0.0f, 1 }
 
 /* Why the last call of this thread failed, "" if it did not; valid until the thread's next call. */
 LCRUN_API const char* lcrun_last_error(void);

@@ -143,6 +143,10 @@ Status prepare_sampler(lcrun_session& session, const lcrun_sample_params& params
   options.repeat_penalty = params.repeat_penalty;
   options.repeat_last_n = params.repeat_last_n;
   options.seed = params.seed;
+  options.typical_p = params.typical_p;
+  options.presence_penalty = params.presence_penalty;
+  options.frequency_penalty = params.frequency_penalty;
+  options.min_keep = params.min_keep;
   LCRUN_ASSIGN(session.sampler, runtime::Sampler::create(options, session.engine.model->config().n_vocab));
   session.sample_params = params;
   return {};

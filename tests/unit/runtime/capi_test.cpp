@@ -1,5 +1,7 @@
 // The C API: two models and four sessions in one process, statuses instead of surprises.
+#include <algorithm>
 #include <catch2/catch.hpp>
+#include <cstddef>
 #include <cstring>
 #include <string>
 #include <thread>
@@ -56,6 +58,45 @@ std::vector<lcrun_token> greedy(lcrun_session* session, const std::vector<lcrun_
 }
 
 }  // namespace
+
+TEST_CASE("sampling parameters of the C API reach the sampler, also those that an older program does not know",
+          "[runtime][capi]") {
+  const test::TempDir dir;
+  lcrun_model* model = load(write_tiny(dir, "llama"));
+  lcrun_session* session = open(model);
+  const auto prompt = random_tokens(30, kTinyVocab, 1);
+  REQUIRE(lcrun_prefill(session, prompt.data(), prompt.size()) == LCRUN_OK);
+  lcrun_sample_params params = LCRUN_SAMPLE_PARAMS_INIT;
+  params.temp = 0;
+  lcrun_token best = 0;
+  REQUIRE(lcrun_sample(session, &params, &best) == LCRUN_OK);
+  REQUIRE(lcrun_decode(session, best) == LCRUN_OK);
+
+  // A penalty beyond any logit keeps greedy sampling away from what was there.
+  const float* logits = lcrun_logits(session);
+  const auto likeliest = static_cast<lcrun_token>(std::max_element(logits, logits + kTinyVocab) - logits);
+  REQUIRE(lcrun_decode(session, likeliest) == LCRUN_OK);
+  for (float lcrun_sample_params::*penalty :
+       {&lcrun_sample_params::presence_penalty, &lcrun_sample_params::frequency_penalty}) {
+    lcrun_sample_params with = params;
+    with.repeat_last_n = -1;
+    with.*penalty = 100;
+    lcrun_token token = 0;
+    REQUIRE(lcrun_sample(session, &with, &token) == LCRUN_OK);
+    CHECK(token != likeliest);
+    CHECK(token != best);
+    with.struct_size = offsetof(lcrun_sample_params, typical_p);  // the struct of the first release: no such field
+    lcrun_token old = 0;
+    lcrun_token plain = 0;
+    REQUIRE(lcrun_sample(session, &with, &old) == LCRUN_OK);
+    REQUIRE(lcrun_sample(session, &params, &plain) == LCRUN_OK);
+    CHECK(old == plain);
+  }
+  params.typical_p = -1;
+  CHECK(lcrun_sample(session, &params, &best) == LCRUN_E_INVALID_ARGUMENT);
+  lcrun_session_close(session);
+  lcrun_model_free(model);
+}
 
 TEST_CASE("two models and four sessions live side by side, also in threads", "[runtime][capi]") {
   const test::TempDir dir;
