@@ -1,4 +1,4 @@
-// Fuzz target: blocks of any bytes and activations of any bits, through prepare() and matmul() on every instruction set.
+// Fuzz target: blocks of any bytes and activations of any bits, prepared and multiplied on every instruction set.
 //
 // Input: byte 0 picks the format, byte 1 the outputs, byte 2 the blocks in a row, byte 3 the rows of activations; then
 // the weights, what is missing being zeros, then the activations as floats, repeated as often as it takes.
