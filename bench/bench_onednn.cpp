@@ -1,12 +1,15 @@
 // oneDNN's matrix products beside ours at the shapes of a prompt, and whether a row of theirs depends on other rows.
 //
-//   bench_onednn --library libdnnl.so.3 [--isa NAME] [--rows 512] [--threads 1] [--seconds 0.3] [--shape COLSxROWS]
+//   bench_onednn --library libdnnl.so.3 [--isa NAME] [--rows 512] [--threads 1] [--seconds 0.3]
+//                [--shape COLSxROWS | --model FILE]
 //
 // For each shape: ours (rounding of activations included) for some formats, then oneDNN in f32, bf16, u8 x s8 and
 // s8 x s8 with 32-bit sums (inputs already converted, weights already in the layout that it asks for: what it would do
 // at best). "rows depend" counts products of fewer rows whose rows differ in bits from those of the whole: our kernels
 // promise that there are none (matmul.hpp), or else the chunks of a prompt would show in its result. "wrong" counts
 // integer products that differ from exact ones.
+// With --model, instead: all matrices of a model's layers, ours as the file has them, theirs as u8 x s8, and the speed of
+// both over all of them.
 // The library (3.x; bench/fetch_peers.py onednn) is loaded at run time through its C interface, declared below as far
 // as it is used, so that nothing of it is needed to build. A figure is the best of several runs.
 #include <dlfcn.h>
@@ -22,9 +25,11 @@
 #include <utility>
 #include <vector>
 
+#include "ggufish/model_file.hpp"
 #include "quant/format.hpp"
 #include "quant/half.hpp"
 #include "src/base/cpu.hpp"
+#include "src/base/file.hpp"
 #include "src/kernels/matmul.hpp"
 #include "src/kernels/ops.hpp"
 
@@ -195,6 +200,7 @@ struct Settings {
   int64_t rows = 512;
   int threads = 1;
   double seconds = 0.3;
+  std::string model;
   // SmolLM2-135M and Gemma-3-270M: q (and output), k or v, up, down, and a large one that both would be good at.
   std::vector<Shape> shapes{{576, 576},  {576, 192},  {576, 1536}, {1536, 576}, {640, 1024},
                             {1024, 640}, {640, 2048}, {2048, 640}, {4096, 4096}};
@@ -214,6 +220,8 @@ bool parse(int argc, char** argv, Settings& s) {
       s.threads = std::max(1, std::atoi(value));
     else if (name == "--seconds")
       s.seconds = std::atof(value);
+    else if (name == "--model")
+      s.model = value;
     else if (name == "--shape" && std::strchr(value, 'x') != nullptr)
       s.shapes = {{std::atoll(value), std::atoll(std::strchr(value, 'x') + 1)}};
     else
@@ -248,13 +256,29 @@ double gops(const Settings& s, const Shape& shape, double seconds) {
   return 2e-9 * static_cast<double>(s.rows) * static_cast<double>(shape.cols * shape.rows) / seconds;
 }
 
+// Seconds of one product with activations that are rounded anew each time.
+double time_ours(const Settings& s, const TensorView& view) {
+  const auto weights = kernels::Weights::prepare(view, s.threads);
+  kernels::Activations activations;
+  if (!weights.has_value() || !activations.reserve(s.rows, view.cols()).has_value()) fail("no weights");
+  const auto bytes = values_of(kF32, s.rows * view.cols(), 1);
+  std::vector<float> x(bytes.size() / sizeof(float));
+  std::memcpy(x.data(), bytes.data(), bytes.size());
+  std::vector<float> y(static_cast<size_t>(s.rows * view.rows()));
+  const kernels::MatmulJob job{&*weights, MatView{y.data(), s.rows, view.rows(), view.rows()}, nullptr};
+  return best_seconds(s, [&] {
+    activations.set(MatView{x.data(), s.rows, view.cols(), view.cols()});
+    kernels::matmul({&job, 1}, activations, s.threads);
+  });
+}
+
 // Returns GOP/s, 0 where the shape has no whole blocks.
 double bench_ours(const Settings& s, const Shape& shape, const quant::QuantOps& ops) {
   const quant::TypeInfo& type = *quant::find_type(ops.dtype);
   if (shape.cols % type.block_size != 0) return 0.0;
-  std::vector<float> x(static_cast<size_t>(s.rows * shape.cols));
-  const auto bytes = values_of(kF32, static_cast<int64_t>(x.size()), 1);
-  std::memcpy(x.data(), bytes.data(), bytes.size());
+  const auto bytes = values_of(kF32, shape.rows * shape.cols, 3);
+  std::vector<float> values(bytes.size() / sizeof(float));
+  std::memcpy(values.data(), bytes.data(), bytes.size());
   TensorView view;
   view.dtype = ops.dtype;
   view.ne = {shape.cols, shape.rows, 1, 1};
@@ -262,19 +286,10 @@ double bench_ours(const Settings& s, const Shape& shape, const quant::QuantOps& 
   view.size_bytes = view.row_bytes * static_cast<uint64_t>(shape.rows);
   std::vector<std::byte> native(view.size_bytes);
   for (int64_t r = 0; r < shape.rows; ++r) {
-    ops.quantize(x.data() + r % s.rows * shape.cols, shape.cols,
-                 native.data() + static_cast<uint64_t>(r) * view.row_bytes);
+    ops.quantize(values.data() + r * shape.cols, shape.cols, native.data() + static_cast<uint64_t>(r) * view.row_bytes);
   }
   view.data = native.data();
-  const auto weights = kernels::Weights::prepare(view, s.threads);
-  kernels::Activations activations;
-  if (!weights.has_value() || !activations.reserve(s.rows, shape.cols).has_value()) fail("no memory");
-  std::vector<float> y(static_cast<size_t>(s.rows * shape.rows));
-  const kernels::MatmulJob job{&*weights, MatView{y.data(), s.rows, shape.rows, shape.rows}, nullptr};
-  const double seconds = best_seconds(s, [&] {
-    activations.set(MatView{x.data(), s.rows, shape.cols, shape.cols});
-    kernels::matmul({&job, 1}, activations, s.threads);
-  });
+  const double seconds = time_ours(s, view);
   std::printf("  lcrun %-10s %-8s %10.1f us %8.1f GOP/s\n", std::string(kernels::active_isa()).c_str(), type.name,
               seconds * 1e6, gops(s, shape, seconds));
   return gops(s, shape, seconds);
@@ -351,6 +366,58 @@ void bench_shape(const Settings& s, const OneDnn& dnn, const Shape& shape) {
   std::printf("\n");
 }
 
+// --- the layers of a model ---------------------------------------------------------------------------------------
+struct Layers {
+  TensorView view;
+  int count;
+};
+
+// Matrices of the layers, those of one shape and format together.
+std::vector<Layers> layers_of(const ggufish::ModelFile& file) {
+  std::vector<Layers> found;
+  for (const auto& tensor : file.tensors()) {
+    const TensorView& view = tensor.view;
+    if (tensor.name.rfind("blk.", 0) != 0 || view.rows() < 2 || view.ne[2] * view.ne[3] > 1) continue;
+    const auto at = std::find_if(found.begin(), found.end(), [&](const Layers& other) {
+      return other.view.dtype == view.dtype && other.view.ne == view.ne;
+    });
+    at == found.end() ? found.push_back({view, 1}) : void(++at->count);
+  }
+  return found;
+}
+
+double time_int8(const Settings& s, const OneDnn& dnn, const Shape& shape) {
+  const Kind& kind = kKinds[2];
+  auto x = values_of(kind.input, s.rows * shape.cols, 1);
+  auto w = values_of(kind.weights, shape.cols * shape.rows, 2);
+  std::vector<std::byte> y(static_cast<size_t>(s.rows * shape.rows) * 4);
+  const Product product(dnn, kind, s.rows, shape.cols, shape.rows, x.data(), w.data(), y.data());
+  if (!product.is_supported()) fail("no product of u8 and s8 on this processor");
+  return best_seconds(s, [&] { product.run(); });
+}
+
+void bench_model(const Settings& s, const OneDnn& dnn) {
+  const auto file = ggufish::ModelFile::open(s.model, ggufish::LoadMode::kMmap, posix_file_system());
+  if (!file.has_value()) fail(file.error().message);
+  if (!s.isa.empty() && !kernels::set_isa(s.isa).has_value()) fail("no such instruction set here");
+  double ours = 0, theirs = 0, work = 0;
+  for (const Layers& layers : layers_of(**file)) {
+    const Shape shape{layers.view.cols(), layers.view.rows()};
+    const double mine = time_ours(s, layers.view);
+    const double other = time_int8(s, dnn, shape);
+    std::printf("  %3d x %-5s %5lld x %-5lld: lcrun %7.1f GOP/s, oneDNN u8 x s8 %7.1f GOP/s: %.2f\n", layers.count,
+                quant::type_name(layers.view.dtype).c_str(), static_cast<long long>(shape.cols),
+                static_cast<long long>(shape.rows), gops(s, shape, mine), gops(s, shape, other), other / mine);
+    std::fflush(stdout);
+    ours += layers.count * mine;
+    theirs += layers.count * other;
+    work += 2e-9 * layers.count * static_cast<double>(s.rows * shape.cols * shape.rows);
+  }
+  if (work <= 0) fail("no matrices in the file");
+  std::printf("  all of them, %s: lcrun %.1f GOP/s, oneDNN u8 x s8 %.1f GOP/s: ratio %.2f\n",
+              std::string(kernels::active_isa()).c_str(), work / ours, work / theirs, theirs / ours);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -358,12 +425,16 @@ int main(int argc, char** argv) {
   if (!parse(argc, argv, s)) {
     std::fprintf(stderr,
                  "bench_onednn --library libdnnl.so.3 [--isa NAME] [--rows 512] [--threads 1] [--seconds 0.3] "
-                 "[--shape COLSxROWS]\n");
+                 "[--shape COLSxROWS | --model FILE]\n");
     return 2;
   }
   omp_set_num_threads(s.threads);
   const OneDnn dnn(s.library);
   std::printf("# %s, %lld rows, %d threads\n", cpu_model_name().c_str(), static_cast<long long>(s.rows), s.threads);
+  if (!s.model.empty()) {
+    bench_model(s, dnn);
+    return 0;
+  }
   for (const Shape& shape : s.shapes) bench_shape(s, dnn, shape);
   return 0;
 }
