@@ -8,8 +8,8 @@
 // at best). "rows depend" counts products of fewer rows whose rows differ in bits from those of the whole: our kernels
 // promise that there are none (matmul.hpp), or else the chunks of a prompt would show in its result. "wrong" counts
 // integer products that differ from exact ones.
-// With --model, instead: all matrices of a model's layers, ours as the file has them, theirs as u8 x s8, and the speed of
-// both over all of them.
+// With --model, instead: all matrices of a model's layers, ours as the file has them, theirs as u8 x s8, and the speed
+// of both over all of them.
 // The library (3.x; bench/fetch_peers.py onednn) is loaded at run time through its C interface, declared below as far
 // as it is used, so that nothing of it is needed to build. A figure is the best of several runs.
 #include <dlfcn.h>
