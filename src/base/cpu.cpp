@@ -6,6 +6,10 @@
 #include <cpuid.h>
 
 #include <cstdint>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
 namespace lcrun {
@@ -17,6 +21,18 @@ uint64_t os_saved_state() {
   uint32_t high = 0;
   __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return (static_cast<uint64_t>(high) << 32) | low;
+}
+
+// Linux saves the tiles of a thread only in processes that asked for it, all threads at once (arch_prctl,
+// ARCH_REQ_XCOMP_PERM of the state component XTILEDATA); kernels before 5.16 refuse.
+bool granted_tiles() {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+  constexpr int kRequestPermission = 0x1023;
+  constexpr int kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
 }
 
 CpuFeatures detect() {
@@ -36,7 +52,7 @@ CpuFeatures detect() {
   const bool f = (b >> 16) & 1, dq = (b >> 17) & 1, cd = (b >> 28) & 1, bw = (b >> 30) & 1, vl = (b >> 31) & 1;
   found.avx512 = found.avx2 && zmm && f && dq && cd && bw && vl;
   found.avx512vnni = found.avx512 && ((c >> 11) & 1);
-  found.amx_int8 = tiles && ((d >> 24) & 1) && ((d >> 25) & 1);
+  found.amx_int8 = tiles && ((d >> 24) & 1) && ((d >> 25) & 1) && granted_tiles();
   if (__get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) {
     found.avx_vnni = found.avx2 && ((a >> 4) & 1);
     found.avx512bf16 = found.avx512 && ((a >> 5) & 1);

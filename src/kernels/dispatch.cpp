@@ -33,6 +33,7 @@ bool can_run(std::string_view name) {
   if (name == "avxvnni") return cpu.avx_vnni;
   if (name == "avx512") return cpu.avx512;
   if (name == "avx512vnni") return cpu.avx512vnni;
+  if (name == "avx512amx") return cpu.avx512vnni && cpu.amx_int8;
   if (name == "neon") return cpu.neon;
   return false;
 }
@@ -73,6 +74,7 @@ std::atomic<const Kernels*>& chosen() {
 
 const Kernels& active() { return *chosen().load(std::memory_order_relaxed); }
 std::span<const Kernels* const> available() { return runnable(); }
+void set_table(const Kernels& table) { chosen() = &table; }
 std::string_view active_isa() { return active().name; }
 
 std::vector<std::string> available_isas() {

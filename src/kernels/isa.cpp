@@ -2,6 +2,10 @@
 #include "src/kernels/attention_impl.hpp"
 #include "src/kernels/elementwise_impl.hpp"
 #include "src/kernels/matmul_impl.hpp"
+#if defined(__AMX_INT8__)
+#include "src/kernels/matmul_amx_impl.hpp"
+#include "src/kernels/matmul_tiles_impl.hpp"
+#endif
 #include "src/kernels/scan_impl.hpp"
 #include "src/kernels/slots.hpp"
 
@@ -9,7 +13,11 @@ namespace lcrun::kernels {
 namespace LCRUN_TARGET {
 namespace {
 
-constexpr MatmulSlots kMatmul = make_matmul_slots<MatmulBackend>();
+#if defined(__AMX_INT8__)
+constexpr MatmulSlots kMatmul = make_matmul_slots<MatmulBackend, AmxTiles>();
+#else
+constexpr MatmulSlots kMatmul = make_matmul_slots<MatmulBackend, NoTiles>();
+#endif
 constexpr OpSlots kOps{rms_norm, layer_norm, glu,       activate, rope,       add_scaled, scale,    soft_cap,
                        softmax,  dot,        max_value, sum_exp,  delta_step, ssm_step,   conv_step};
 constexpr AttentionSlots kAttention{

@@ -20,4 +20,7 @@ const Kernels& active();
 // Tables built in and runnable here, slowest first.
 std::span<const Kernels* const> available();
 
+// Uses a table that is none of those (tests); it must outlive its use.
+void set_table(const Kernels& table);
+
 }  // namespace lcrun::kernels

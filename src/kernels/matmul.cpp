@@ -212,13 +212,14 @@ struct Split {
   int64_t groups;
 };
 
+constexpr int64_t kMostGroups = 32;  // of a task: 512 rows
+
 // Work is counted in multiply-adds: tasks below kLeastTask are not worth handing out, and some kTasksPerThread tasks a
 // thread even out the load.
 Split choose_split(std::span<const MatmulJob> jobs, int64_t n_rows, int64_t cols, int n_threads) {
   constexpr int64_t kLeastTask = int64_t{1} << 18;
   constexpr int64_t kTasksPerThread = 8;
-  constexpr int64_t kMostPanels = 4;   // with many rows: what stays in the level 2 cache beside a group of rows
-  constexpr int64_t kMostGroups = 32;  // 512 rows
+  constexpr int64_t kMostPanels = 4;  // with many rows: what stays in the level 2 cache beside a group of rows
   const int64_t n_groups = ceil_div(n_rows, kGroupRows);
   int64_t cells = 0;
   for (const MatmulJob& job : jobs) cells += ceil_div(job.weights->rows(), kPanelRows) * n_groups;
@@ -246,11 +247,13 @@ void run_packed(const Region& region, const Activations& x, const Kernels& table
   tile.y_stride = region.job->y.stride;
   tile.n_out = std::min(w.rows(), region.last_panel * kPanelRows) - region.first_panel * kPanelRows;
   tile.bias = region.job->bias != nullptr ? region.job->bias + region.first_panel * kPanelRows : nullptr;
+  Group groups[kMostGroups];
   for (int64_t row = region.first_row; row < region.last_row; row += kGroupRows) {
-    tile.group = group_at(WeightsAccess::quantized(x), row / kGroupRows, x.x().rows, tile.n_steps);
-    tile.y = region.job->y.row(row) + region.first_panel * kPanelRows;
-    table.matmul.packed[WeightsAccess::kind(w)](tile);
+    groups[tile.n_groups++] = group_at(WeightsAccess::quantized(x), row / kGroupRows, x.x().rows, tile.n_steps);
   }
+  tile.groups = groups;
+  tile.y = region.job->y.row(region.first_row) + region.first_panel * kPanelRows;
+  table.matmul.packed[WeightsAccess::kind(w)](tile);
 }
 
 void run_plain(const Region& region, const Activations& x, const Kernels& table) {

@@ -93,6 +93,17 @@ struct MatmulBackend {
   static void dot(const Codes<Kind>& codes, int first, int count, const int8_t* q, I* sums) {
     codes.template dot<C>(first, count, q, sums);
   }
+  // Codes less their zero points, as bytes in the order of the vectors.
+  template <int Kind>
+  static void unpack_signed(const uint8_t* step, int8_t* out) {
+    __m512i codes[8];
+    unpack_codes<Bytes512, Kind>(step, codes);
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+      _mm512_store_si512(out + 64 * i, _mm512_sub_epi8(codes[i], Bytes512::splat(kPackings[Kind].zero_point)));
+    }
+  }
+  static F convert(const int32_t* p) { return _mm512_cvtepi32_ps(_mm512_load_si512(p)); }
   // See matmul_layout.hpp, kSumStart.
   static F to_float(I sum) { return _mm512_sub_ps(_mm512_castsi512_ps(sum), splat(kSumStartValue)); }
   static F scaled(I sum, F scale, F shift) { return _mm512_fmadd_ps(_mm512_castsi512_ps(sum), scale, shift); }

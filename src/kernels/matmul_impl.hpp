@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "src/kernels/matmul_layout.hpp"
 #include "src/kernels/slots.hpp"
@@ -154,28 +155,64 @@ inline void store_lanes(typename B::F acc, float* y, const float* bias, int64_t 
   for (int64_t i = 0; i < left; ++i) y[i] = bias != nullptr ? lanes[i] + bias[i] : lanes[i];
 }
 
+// What store_lanes left, without a bias.
+template <class B>
+inline typename B::F load_lanes(const float* y, int64_t left) {
+  if (left >= B::kLanes) return B::load(y);
+  alignas(64) float lanes[B::kLanes] = {};
+  for (int64_t i = 0; i < left; ++i) lanes[i] = y[i];
+  return B::load(lanes);
+}
+
 // How far ahead of a lone row the codes are fetched: hardware prefetchers stop at pages, and panels are short.
 constexpr int kPrefetchBytes = 2048;
 
-// T rows from `row` on, times H vectors of output rows from lane `lane` on, of the panel at `panel`.
+// Some rows of a group, from its row `row` on, and one panel.
+struct Place {
+  const Group* group;
+  int64_t row;
+  const uint8_t* panel;
+  float* y;           // of the group's first row and the panel's first output
+  const float* bias;  // of the panel's first output, or null
+  int64_t left;       // outputs from the panel's first on
+};
+
+inline Place place_at(const PackedTile& m, int64_t g, int64_t p) {
+  const int64_t output = p * kPanelRows;
+  return {m.groups + g,
+          0,
+          m.panels + p * m.panel_bytes,
+          m.y + g * kGroupRows * m.y_stride + output,
+          m.bias != nullptr ? m.bias + output : nullptr,
+          m.n_out - output};
+}
+
+// What the rows of a group have at step `step`, from row `row` on.
+template <int Kind>
+inline StepInput input_at(const Group& group, int64_t step, int64_t row) {
+  constexpr Packing kPack = kPackings[Kind];
+  constexpr int kSubs = kStep / kPack.sub_block;
+  const int64_t cell = step * group.width + row;
+  StepInput in{};
+  in.q = group.q + cell * kStep;
+  in.d = group.d + cell;
+  if constexpr (kPack.has_offset()) in.sums = (kSubs == 1 ? group.sums32 : group.sums16) + cell * kSubs;
+  if constexpr (kPack.zero_point != 0) in.start = group.start[start_plane_of(kPack)] + cell * kSubs;
+  return in;
+}
+
+// T rows times H vectors of output rows from lane `lane` on.
 template <class B, int Kind, int T, int H>
-inline void packed_tile(const PackedTile& m, const uint8_t* panel, int64_t row, int lane, float* y, const float* bias,
-                        int64_t left) {
+inline void packed_tile(const PackedTile& m, const Place& at, int lane) {
   constexpr Packing kPack = kPackings[Kind];
   constexpr int kSubs = kStep / kPack.sub_block;
   constexpr int kCodeBytes = code_bytes(kPack);
   constexpr int kRunSteps = run_steps(kPack);
-  constexpr int kHeader = run_header_bytes(kPack);
-  constexpr int kStepScale = step_scale_bytes(kPack);
-  constexpr int kStartPlane = start_plane_of(kPack);
   constexpr int kChains = T < B::kChains ? T : B::kChains;
-  const int64_t width = m.group.width;
+  const int64_t width = at.group->width;
+  const uint8_t* panel = at.panel;
   const uint8_t* scales = panel + m.n_steps * kCodeBytes;
-  StepInput in{};
-  in.q = m.group.q + row * kStep;
-  in.d = m.group.d + row;
-  if constexpr (kPack.has_offset()) in.sums = (kSubs == 1 ? m.group.sums32 : m.group.sums16) + row * kSubs;
-  if constexpr (kPack.zero_point != 0) in.start = m.group.start[kStartPlane] + row * kSubs;
+  StepInput in = input_at<Kind>(*at.group, 0, at.row);
 
   typename B::F acc[H][T];
 #pragma GCC unroll 16
@@ -187,21 +224,21 @@ inline void packed_tile(const PackedTile& m, const uint8_t* panel, int64_t row, 
     RunScales<B, Kind> run[H];
 #pragma GCC unroll 4
     for (int h = 0; h < H; ++h) run[h] = RunScales<B, Kind>::load(scales, lane + h * B::kLanes);
-    scales += kHeader;
+    scales += run_header_bytes(kPack);
     for (int step = 0; step < kRunSteps; ++step) {
       if constexpr (T == 1) {
         for (int line = 0; line < kCodeBytes; line += 64) B::prefetch(panel + kPrefetchBytes + line);
       }
 #pragma GCC unroll 4
       for (int h = 0; h < H; ++h) {
-        const int at = lane + h * B::kLanes;
-        const auto codes = B::template unpack<Kind>(panel, at);
-        const StepScales<B, Kind> now = run[h].step(scales, at);
+        const int from = lane + h * B::kLanes;
+        const auto codes = B::template unpack<Kind>(panel, from);
+        const StepScales<B, Kind> now = run[h].step(scales, from);
 #pragma GCC unroll 16
         for (int t = 0; t < T; t += kChains) add_step<B, Kind, kChains>(acc[h] + t, codes, now, in, t);
       }
       panel += kCodeBytes;
-      scales += kStepScale;
+      scales += step_scale_bytes(kPack);
       in.q += width * kStep;
       in.d += width;
       if constexpr (kPack.has_offset()) in.sums += width * kSubs;
@@ -212,41 +249,42 @@ inline void packed_tile(const PackedTile& m, const uint8_t* panel, int64_t row, 
   for (int t = 0; t < T; ++t) {
 #pragma GCC unroll 4
     for (int h = 0; h < H; ++h) {
-      const int at = lane + h * B::kLanes;
-      store_lanes<B>(acc[h][t], y + (row + t) * m.y_stride + at, bias != nullptr ? bias + at : nullptr, left - at);
+      const int from = lane + h * B::kLanes;
+      store_lanes<B>(acc[h][t], at.y + (at.row + t) * m.y_stride + from, at.bias != nullptr ? at.bias + from : nullptr,
+                     at.left - from);
     }
   }
 }
 
 // All lanes of a panel for T rows, H vectors at a time.
 template <class B, int Kind, int T>
-inline void packed_rows(const PackedTile& m, const uint8_t* panel, int64_t row, float* y, const float* bias,
-                        int64_t left) {
+inline void packed_rows(const PackedTile& m, const Place& at) {
   constexpr int kVectors = kPanelRows / B::kLanes;
   constexpr int kJoint = B::joint_vectors(T) < kVectors ? B::joint_vectors(T) : kVectors;
-  for (int v = 0; v < kVectors && v * B::kLanes < left; v += kJoint) {
-    packed_tile<B, Kind, T, kJoint>(m, panel, row, v * B::kLanes, y, bias, left);
+  for (int v = 0; v < kVectors && v * B::kLanes < at.left; v += kJoint) {
+    packed_tile<B, Kind, T, kJoint>(m, at, v * B::kLanes);
   }
+}
+
+// The rows of a group from `at.row` on.
+template <class B, int Kind>
+inline void packed_group(const PackedTile& m, Place at) {
+  const int64_t rows = at.group->width;
+  if constexpr (B::kMaxTile >= 16) {
+    for (; rows - at.row >= 16; at.row += 16) packed_rows<B, Kind, 16>(m, at);
+  }
+  if constexpr (B::kMaxTile >= 8) {
+    for (; rows - at.row >= 8; at.row += 8) packed_rows<B, Kind, 8>(m, at);
+  }
+  for (; rows - at.row >= 4; at.row += 4) packed_rows<B, Kind, 4>(m, at);
+  for (; rows - at.row >= 2; at.row += 2) packed_rows<B, Kind, 2>(m, at);
+  for (; at.row < rows; ++at.row) packed_rows<B, Kind, 1>(m, at);
 }
 
 template <class B, int Kind>
 void multiply_packed(const PackedTile& m) {
-  for (int64_t p = 0; p < m.n_panels; ++p) {
-    const uint8_t* panel = m.panels + p * m.panel_bytes;
-    float* y = m.y + p * kPanelRows;
-    const float* bias = m.bias != nullptr ? m.bias + p * kPanelRows : nullptr;
-    const int64_t left = m.n_out - p * kPanelRows;
-    const int64_t rows = m.group.width;
-    int64_t row = 0;
-    if constexpr (B::kMaxTile >= 16) {
-      for (; rows - row >= 16; row += 16) packed_rows<B, Kind, 16>(m, panel, row, y, bias, left);
-    }
-    if constexpr (B::kMaxTile >= 8) {
-      for (; rows - row >= 8; row += 8) packed_rows<B, Kind, 8>(m, panel, row, y, bias, left);
-    }
-    for (; rows - row >= 4; row += 4) packed_rows<B, Kind, 4>(m, panel, row, y, bias, left);
-    for (; rows - row >= 2; row += 2) packed_rows<B, Kind, 2>(m, panel, row, y, bias, left);
-    for (; row < rows; ++row) packed_rows<B, Kind, 1>(m, panel, row, y, bias, left);
+  for (int64_t g = 0; g < m.n_groups; ++g) {
+    for (int64_t p = 0; p < m.n_panels; ++p) packed_group<B, Kind>(m, place_at(m, g, p));
   }
 }
 
@@ -378,23 +416,24 @@ void quantize_row(const float* x, int64_t cols, int64_t steps, int64_t row, cons
   }
 }
 
-template <class B>
+// Products by matrix instructions: matmul_tiles_impl.hpp.
+template <class B, class Tiles, int Kind>
+void multiply_tiled(const PackedTile& m);
+struct NoTiles {};
+
+template <class B, class Tiles, int Kind = 0>
+constexpr void fill_packed(MatmulSlots& slots) {
+  if constexpr (std::is_same_v<Tiles, NoTiles>)
+    slots.packed[Kind] = multiply_packed<B, Kind>;
+  else
+    slots.packed[Kind] = multiply_tiled<B, Tiles, Kind>;
+  if constexpr (Kind + 1 < kPackedKinds) fill_packed<B, Tiles, Kind + 1>(slots);
+}
+
+template <class B, class Tiles>
 constexpr MatmulSlots make_matmul_slots() {
   MatmulSlots slots{};
-  static_assert(kPackedKinds == 13);
-  slots.packed[0] = multiply_packed<B, 0>;
-  slots.packed[1] = multiply_packed<B, 1>;
-  slots.packed[2] = multiply_packed<B, 2>;
-  slots.packed[3] = multiply_packed<B, 3>;
-  slots.packed[4] = multiply_packed<B, 4>;
-  slots.packed[5] = multiply_packed<B, 5>;
-  slots.packed[6] = multiply_packed<B, 6>;
-  slots.packed[7] = multiply_packed<B, 7>;
-  slots.packed[8] = multiply_packed<B, 8>;
-  slots.packed[9] = multiply_packed<B, 9>;
-  slots.packed[10] = multiply_packed<B, 10>;
-  slots.packed[11] = multiply_packed<B, 11>;
-  slots.packed[12] = multiply_packed<B, 12>;
+  fill_packed<B, Tiles>(slots);
   slots.plain[kPlainF32] = multiply_plain<B, kPlainF32>;
   slots.plain[kPlainF16] = multiply_plain<B, kPlainF16>;
   slots.plain[kPlainBF16] = multiply_plain<B, kPlainBF16>;

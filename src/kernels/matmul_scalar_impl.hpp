@@ -144,6 +144,14 @@ struct MatmulBackend {
       }
     }
   }
+  template <int Kind>
+  static void unpack_signed(const uint8_t* step, int8_t* out) {
+    const Codes<Kind> codes = unpack<Kind>(step, 0);
+    for (int i = 0; i < 8 * 64; ++i) out[i] = static_cast<int8_t>(codes.v[i / 64][i % 64] - kPackings[Kind].zero_point);
+  }
+  static F convert(const int32_t* p) {
+    return make([&](int i) { return static_cast<float>(p[i]); });
+  }
   static F to_float(const I& sum) {
     return make([&](int i) { return static_cast<float>(sum.v[i] - kSumStart); });
   }

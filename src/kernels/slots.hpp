@@ -10,14 +10,15 @@ namespace lcrun::kernels {
 
 enum class Activation : uint8_t { kSilu, kGeluTanh, kGeluErf, kRelu, kReluSquared };
 
-// matmul_impl.hpp. A slot multiplies some panels of prepared weights by one group of activation rows.
+// matmul_impl.hpp. A slot multiplies some panels of prepared weights by some groups of activation rows.
 struct PackedTile {
   const uint8_t* panels;  // the first panel
   int64_t panel_bytes;
   int64_t n_panels;
   int64_t n_steps;
-  Group group;
-  float* y;           // of the group's first row and the first panel's first output
+  const Group* groups;  // full ones (kGroupRows rows) but for the last
+  int64_t n_groups;
+  float* y;           // of the first group's first row and the first panel's first output
   int64_t y_stride;   // floats between rows
   int64_t n_out;      // outputs; n_panels * 16 rounded down to what exists
   const float* bias;  // of the first output, or null

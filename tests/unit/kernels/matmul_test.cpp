@@ -10,18 +10,44 @@
 #include <vector>
 
 #include "quant/format.hpp"
+#include "src/base/cpu.hpp"
+#include "src/kernels/kernels.hpp"
+#include "tests/support/emulated_amx.hpp"
 #include "tests/support/isas.hpp"
 #include "tests/support/random.hpp"
 #include "tests/support/random_weights.hpp"
 
 using namespace lcrun;
 using namespace lcrun::kernels;
-using lcrun::test::for_each_isa;
 using lcrun::test::Random;
 using lcrun::test::random_weights;
 using lcrun::test::RandomWeights;
 
 namespace {
+
+// Runs a body on the emulation of tile instructions.
+template <class Body>
+void run_emulated(const lcrun::test::EmulatedAmx& emulated, Body body) {
+  const Kernels& before = active();
+  Kernels table = before;
+  table.name = emulated.name;
+  table.matmul = emulated.matmul;
+  set_table(table);
+  INFO("isa " << emulated.name);
+  body(std::string(emulated.name));
+  set_table(before);
+  REQUIRE_FALSE(emulated.misused.load());
+}
+
+// Every table that runs here, and those for AMX over emulated tiles.
+template <class Body>
+void for_each_isa(Body body) {
+  lcrun::test::for_each_isa(body);
+  run_emulated(emulated_amx::emulated, body);
+#if defined(LCRUN_EMULATED_AMX_512)
+  if (cpu_features().avx512vnni) run_emulated(emulated_amx_512::emulated, body);
+#endif
+}
 
 struct Matrix {
   std::vector<float> values;
@@ -167,6 +193,27 @@ TEST_CASE("a row has the same bits alone, among other rows, and on any number of
           REQUIRE(std::memcmp(y.view.row(r), alone[static_cast<size_t>(r)].values.data(), 37 * sizeof(float)) == 0);
         }
       }
+    });
+  }
+}
+
+TEST_CASE("wide groups of rows are multiplied by tiles, and have the bits of the rows without", "[matmul]") {
+  for (const quant::QuantOps& ops : quant::all_ops()) {
+    if (is_plain(ops.dtype)) continue;
+    Random random(static_cast<uint64_t>(ops.dtype) + 35);
+    const int64_t cols = 6 * 256;  // more than a chunk of unpacked steps
+    const RandomWeights source = random_weights(ops.dtype, 37, cols, random);
+    const Weights weights = prepare(source);
+    const std::vector<float> bias = random.row(37);
+    const Matrix x = random_matrix(43, cols, random);
+    REQUIRE(set_isa("scalar").has_value());
+    const Matrix without = multiply(weights, x.view, 1, bias.data());
+    run_emulated(emulated_amx::emulated, [&](const std::string&) {
+      const int64_t before = emulated_amx::emulated.multiplications.load();
+      INFO(quant::type_name(ops.dtype));
+      REQUIRE(multiply(weights, x.view, 2, bias.data()).values == without.values);
+      // 3 panels, 48 steps; 2 groups of 16 rows, and 8 of the last 11.
+      REQUIRE(emulated_amx::emulated.multiplications.load() - before == 3 * 48 * 3 * (32 / ops.packing.sub_block));
     });
   }
 }

@@ -1,0 +1,164 @@
+// Many activation rows times packed weights by matrix instructions on tiles (AMX): one text for the instructions and
+// for the plain emulation that tests use in their place (tests/support/emulated_tiles.hpp).
+//
+// The codes of a panel and step are 8 rows of 16 words of 4 bytes, which is the form of a tile of weights; the
+// activations of 16 rows and a step are a tile as they lie. Panels are unpacked in chunks of steps, to signed bytes
+// without zero points, once for all groups of rows of the call. Each step has scales of its own, so its integer sums
+// leave the tile by way of memory and go through the float operations of add_step (matmul_impl.hpp) in the same order:
+// the bits are those of the rows computed without tiles. The tiles of a step are at work while the sums of the step
+// before are scaled. Results wait in y between chunks.
+//
+// Tiles gives, for tiles 0 and 1 (sums: [rows, 16] 32-bit), 2 and 3 (activations: [rows, bytes] signed bytes), 4 and 5
+// (codes: [bytes / 4, 16, 4] signed bytes):
+//   configure(rows, bytes), zero<N>(), load<N>(from, stride), store<N>(to, stride), multiply<S, A, C>(): S += A * C,
+//   release(): frees the tiles
+#pragma once
+
+#include <cstdint>
+
+#include "src/kernels/matmul_impl.hpp"
+
+namespace lcrun::kernels {
+namespace LCRUN_TARGET {
+namespace {
+
+constexpr int kChunkSteps = 32;  // 16 KiB of unpacked codes: half of a level 1 cache
+constexpr int kStepCodes = kPanelRows * kStep;
+
+// Some steps of a panel, unpacked.
+template <class B, int Kind>
+struct Chunk {
+  static constexpr Packing kPack = kPackings[Kind];
+  static_assert(B::kLanes == kPanelRows && kChunkSteps % run_steps(kPack) == 0);
+  alignas(64) int8_t codes[kChunkSteps][kStepCodes];
+  StepScales<B, Kind> scales[kChunkSteps];
+  int steps;
+
+  void unpack(const uint8_t* panel, int64_t n_steps, int64_t first) {
+    constexpr int kRunSteps = run_steps(kPack);
+    steps = static_cast<int>(n_steps - first < kChunkSteps ? n_steps - first : kChunkSteps);
+    const uint8_t* scale = panel + n_steps * code_bytes(kPack) + first / kRunSteps * run_bytes(kPack);
+    panel += first * code_bytes(kPack);
+    for (int s = 0; s < steps;) {
+      const auto run = RunScales<B, Kind>::load(scale, 0);
+      scale += run_header_bytes(kPack);
+      for (int end = s + kRunSteps; s < end; ++s) {
+        B::template unpack_signed<Kind>(panel, codes[s]);
+        scales[s] = run.step(scale, 0);
+        panel += code_bytes(kPack);
+        scale += step_scale_bytes(kPack);
+      }
+    }
+  }
+};
+
+// T rows times a chunk.
+template <class B, class Tiles, int Kind, int T>
+struct TileRows {
+  static constexpr Packing kPack = kPackings[Kind];
+  static constexpr int kSubs = kStep / kPack.sub_block;
+  static constexpr int64_t kLine = 64;
+  alignas(64) int32_t sums[2][kSubs][T][kPanelRows];
+
+  // Sums of one step go to sums[Slot].
+  template <int Slot>
+  void start(const int8_t* codes, const int8_t* q) {
+    Tiles::template load<2 + Slot>(q, kStep);
+    Tiles::template load<4 + Slot>(codes, kLine);
+    Tiles::template zero<Slot>();
+    Tiles::template multiply<Slot, 2 + Slot, 4 + Slot>();
+    Tiles::template store<Slot>(sums[Slot][0], kLine);
+    if constexpr (kSubs == 2) {
+      Tiles::template load<2 + Slot>(q + kPack.sub_block, kStep);
+      Tiles::template load<4 + Slot>(codes + kStepCodes / 2, kLine);
+      Tiles::template zero<Slot>();
+      Tiles::template multiply<Slot, 2 + Slot, 4 + Slot>();
+      Tiles::template store<Slot>(sums[Slot][1], kLine);
+    }
+  }
+
+  template <int Slot>
+  void finish(const StepScales<B, Kind>& scales, const StepInput& in, typename B::F* acc) const {
+#pragma GCC unroll 16
+    for (int t = 0; t < T; ++t) {
+      auto product = B::mul(B::convert(sums[Slot][0][t]), scales.scale[0]);
+      if constexpr (kSubs == 2) product = B::fma(B::convert(sums[Slot][1][t]), scales.scale[1], product);
+      acc[t] = B::fma(product, B::broadcast(in.d + t), acc[t]);
+      if constexpr (kPack.has_offset()) {
+#pragma GCC unroll 2
+        for (int s = 0; s < kSubs; ++s) {
+          acc[t] = B::fma(scales.offset[s], B::broadcast(in.sums + t * kSubs + s), acc[t]);
+        }
+      }
+    }
+  }
+
+  void multiply(const Chunk<B, Kind>& chunk, const Group& group, int64_t first_step, int64_t row, typename B::F* acc) {
+    const int64_t stride = group.width * kStep;
+    const int8_t* q = group.q + first_step * stride + row * kStep;
+    const auto start_if = [&]<int Slot>(int step) {
+      if (step < chunk.steps) start<Slot>(chunk.codes[step], q + step * stride);
+    };
+    const auto finish_at = [&]<int Slot>(int step) {
+      finish<Slot>(chunk.scales[step], input_at<Kind>(group, first_step + step, row), acc);
+    };
+    start<0>(chunk.codes[0], q);
+    for (int step = 0; step < chunk.steps; step += 2) {
+      start_if.template operator()<1>(step + 1);
+      finish_at.template operator()<0>(step);
+      start_if.template operator()<0>(step + 2);
+      if (step + 1 < chunk.steps) finish_at.template operator()<1>(step + 1);
+    }
+  }
+};
+
+// T rows of a group times a chunk of a panel, added to what earlier chunks left in y.
+template <class B, class Tiles, int Kind, int T>
+inline void tile_rows(const PackedTile& m, const Chunk<B, Kind>& chunk, const Place& at, int64_t first_step) {
+  typename B::F acc[T];
+  float* y = at.y + at.row * m.y_stride;
+#pragma GCC unroll 16
+  for (int t = 0; t < T; ++t) acc[t] = first_step > 0 ? load_lanes<B>(y + t * m.y_stride, at.left) : B::zero();
+  TileRows<B, Tiles, Kind, T> rows;
+  rows.multiply(chunk, *at.group, first_step, at.row, acc);
+  const float* bias = first_step + chunk.steps == m.n_steps ? at.bias : nullptr;
+#pragma GCC unroll 16
+  for (int t = 0; t < T; ++t) store_lanes<B>(acc[t], y + t * m.y_stride, bias, at.left);
+}
+
+// T rows of each of `n_groups` groups from `first_group` on.
+template <class B, class Tiles, int Kind, int T>
+void tile_groups(const PackedTile& m, int64_t first_group, int64_t n_groups) {
+  Tiles::configure(T, kPackings[Kind].sub_block);
+  Chunk<B, Kind> chunk;
+  for (int64_t step = 0; step < m.n_steps; step += kChunkSteps) {
+    for (int64_t p = 0; p < m.n_panels; ++p) {
+      chunk.unpack(m.panels + p * m.panel_bytes, m.n_steps, step);
+      for (int64_t g = first_group; g < first_group + n_groups; ++g) {
+        tile_rows<B, Tiles, Kind, T>(m, chunk, place_at(m, g, p), step);
+      }
+    }
+  }
+  Tiles::release();
+}
+
+// As multiply_packed. Rows that do not fill a tile of 16 or 8 go without.
+template <class B, class Tiles, int Kind>
+void multiply_tiled(const PackedTile& m) {
+  const int64_t last = m.n_groups - 1;
+  const int64_t width = m.groups[last].width;
+  const int64_t full = width == kGroupRows ? m.n_groups : last;
+  if (full > 0) tile_groups<B, Tiles, Kind, kGroupRows>(m, 0, full);
+  if (full == m.n_groups) return;
+  const int64_t tiled = width >= 8 ? 8 : 0;
+  if (tiled > 0) tile_groups<B, Tiles, Kind, 8>(m, last, 1);
+  for (int64_t p = 0; p < m.n_panels; ++p) {
+    Place at = place_at(m, last, p);
+    at.row = tiled;
+    packed_group<B, Kind>(m, at);
+  }
+}
+
+}  // namespace
+}  // namespace LCRUN_TARGET
+}  // namespace lcrun::kernels
