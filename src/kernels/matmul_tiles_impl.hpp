@@ -52,33 +52,31 @@ struct Chunk {
   }
 };
 
-// T rows times a chunk.
+// Integer sums of T rows on their way from tiles to vectors: two steps are under way at a time.
 template <class B, class Tiles, int Kind, int T>
-struct TileRows {
+struct TileSums {
   static constexpr Packing kPack = kPackings[Kind];
   static constexpr int kSubs = kStep / kPack.sub_block;
   static constexpr int64_t kLine = 64;
   alignas(64) int32_t sums[2][kSubs][T][kPanelRows];
 
-  // Sums of one step go to sums[Slot].
+  // Multiplies the codes and activations of a step into sums[Slot].
   template <int Slot>
   void start(const int8_t* codes, const int8_t* q) {
-    Tiles::template load<2 + Slot>(q, kStep);
-    Tiles::template load<4 + Slot>(codes, kLine);
-    Tiles::template zero<Slot>();
-    Tiles::template multiply<Slot, 2 + Slot, 4 + Slot>();
-    Tiles::template store<Slot>(sums[Slot][0], kLine);
-    if constexpr (kSubs == 2) {
-      Tiles::template load<2 + Slot>(q + kPack.sub_block, kStep);
-      Tiles::template load<4 + Slot>(codes + kStepCodes / 2, kLine);
+#pragma GCC unroll 2
+    for (int s = 0; s < kSubs; ++s) {
+      Tiles::template load<2 + Slot>(q + s * kPack.sub_block, kStep);
+      Tiles::template load<4 + Slot>(codes + s * (kStepCodes / kSubs), kLine);
       Tiles::template zero<Slot>();
       Tiles::template multiply<Slot, 2 + Slot, 4 + Slot>();
-      Tiles::template store<Slot>(sums[Slot][1], kLine);
+      Tiles::template store<Slot>(sums[Slot][s], kLine);
     }
   }
 
+  // add_step over sums[Slot]. Inlined by force: the results have to stay in registers.
   template <int Slot>
-  void finish(const StepScales<B, Kind>& scales, const StepInput& in, typename B::F* acc) const {
+  __attribute__((always_inline)) void finish(const StepScales<B, Kind>& scales, const StepInput& in,
+                                             typename B::F (&acc)[T]) const {
 #pragma GCC unroll 16
     for (int t = 0; t < T; ++t) {
       auto product = B::mul(B::convert(sums[Slot][0][t]), scales.scale[0]);
@@ -92,35 +90,31 @@ struct TileRows {
       }
     }
   }
-
-  void multiply(const Chunk<B, Kind>& chunk, const Group& group, int64_t first_step, int64_t row, typename B::F* acc) {
-    const int64_t stride = group.width * kStep;
-    const int8_t* q = group.q + first_step * stride + row * kStep;
-    const auto start_if = [&]<int Slot>(int step) {
-      if (step < chunk.steps) start<Slot>(chunk.codes[step], q + step * stride);
-    };
-    const auto finish_at = [&]<int Slot>(int step) {
-      finish<Slot>(chunk.scales[step], input_at<Kind>(group, first_step + step, row), acc);
-    };
-    start<0>(chunk.codes[0], q);
-    for (int step = 0; step < chunk.steps; step += 2) {
-      start_if.template operator()<1>(step + 1);
-      finish_at.template operator()<0>(step);
-      start_if.template operator()<0>(step + 2);
-      if (step + 1 < chunk.steps) finish_at.template operator()<1>(step + 1);
-    }
-  }
 };
 
 // T rows of a group times a chunk of a panel, added to what earlier chunks left in y.
 template <class B, class Tiles, int Kind, int T>
 inline void tile_rows(const PackedTile& m, const Chunk<B, Kind>& chunk, const Place& at, int64_t first_step) {
-  typename B::F acc[T];
+  const Group& group = *at.group;
+  const int64_t stride = group.width * kStep;
+  const int8_t* q = group.q + first_step * stride + at.row * kStep;
   float* y = at.y + at.row * m.y_stride;
+  typename B::F acc[T];
 #pragma GCC unroll 16
   for (int t = 0; t < T; ++t) acc[t] = first_step > 0 ? load_lanes<B>(y + t * m.y_stride, at.left) : B::zero();
-  TileRows<B, Tiles, Kind, T> rows;
-  rows.multiply(chunk, *at.group, first_step, at.row, acc);
+
+  TileSums<B, Tiles, Kind, T> tiles;
+  tiles.template start<0>(chunk.codes[0], q);
+  int step = 0;
+  for (; step + 1 < chunk.steps; step += 2) {
+    tiles.template start<1>(chunk.codes[step + 1], q + (step + 1) * stride);
+    tiles.template finish<0>(chunk.scales[step], input_at<Kind>(group, first_step + step, at.row), acc);
+    if (step + 2 < chunk.steps) tiles.template start<0>(chunk.codes[step + 2], q + (step + 2) * stride);
+    tiles.template finish<1>(chunk.scales[step + 1], input_at<Kind>(group, first_step + step + 1, at.row), acc);
+  }
+  if (step < chunk.steps) {
+    tiles.template finish<0>(chunk.scales[step], input_at<Kind>(group, first_step + step, at.row), acc);
+  }
   const float* bias = first_step + chunk.steps == m.n_steps ? at.bias : nullptr;
 #pragma GCC unroll 16
   for (int t = 0; t < T; ++t) store_lanes<B>(acc[t], y + t * m.y_stride, bias, at.left);
