@@ -1,6 +1,6 @@
 // The tile instructions of AMX in plain loops, behind the interface of src/kernels/matmul_tiles_impl.hpp: so that the
-// kernels over them are tested on processors without. Misuse (tiles not configured or not freed, shapes that do not fit)
-// is remembered. In the namespace of the kernels, so that copies for several instruction sets share no symbol.
+// kernels over them are tested on processors without. Misuse (tiles not configured or not freed, shapes that do not
+// fit) is remembered. In the namespace of the kernels, so that copies for several instruction sets share no symbol.
 #pragma once
 
 #include <atomic>
