@@ -1,10 +1,10 @@
 // The executor: runs a Plan over blocks in RAM with the active kernel table.
 //
-// A span is 16 blocks (1024 keys) by absolute position. Each query row builds one partial per span, block by block
+// A span is 4 blocks (256 keys) by absolute position. Each query row builds one partial per span, block by block
 // in order, and merges span partials in order: that order is the same whoever computes a span, so a row's bits
 // depend on its own query, its position and the keys alone.
-//   prefill  tasks = (KV head, tile of queries): a block's keys and values become floats once for all query heads of
-//            the group and all queries of the tile (some 64 rows)
+//   prefill  tasks = (KV head, tile of queries): a block's keys and values are converted once for all query heads of
+//            the group and all queries of the tile (some 64 rows), to floats or, if quantised, to 16-bit pairs
 //   decode   tasks = (KV head, span), in waves of spans so that scratch does not grow with the context; the few rows
 //            read the cache directly, in one pass over its bytes
 // Thread rule: one driving thread; workers write only their own scratch and their own output rows.
@@ -24,11 +24,11 @@ namespace {
 using kernels::AttnTile;
 using kernels::kKvBlock;
 
-constexpr int64_t kSpanRows = 16 * kKvBlock;
+constexpr int64_t kSpanRows = 4 * kKvBlock;
 constexpr int64_t kTileRows = 64;         // query heads times queries of a prefill tile
 constexpr int64_t kFewQueries = 8;        // batches up to this split keys over threads instead of queries
-constexpr int64_t kWaveSpans = 16;        // spans in flight in that case
-constexpr int64_t kDirectRows = 8;        // up to this many rows read the cache without a float copy
+constexpr int64_t kWaveSpans = 32;        // spans in flight in that case
+constexpr int64_t kDirectRows = 8;        // up to this many rows read the cache without converting it first
 constexpr int64_t kSerialWork = 1 << 18;  // multiply-adds below which waking threads costs more than it saves
 
 int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
@@ -42,6 +42,7 @@ struct Geometry {
   uint64_t k_bytes;
   int64_t k_index;
   int64_t v_index;
+  bool codes_q;  // keys are quantised: queries become codes
 
   explicit Geometry(const AttnParams& params)
       : group(params.n_heads / params.layout.n_kv_heads),
@@ -50,21 +51,27 @@ struct Geometry {
         head_bytes(params.layout.head_bytes()),
         k_bytes(part_bytes(params.layout.k_type, params.layout.k_dim)),
         k_index(kv_index(params.layout.k_type)),
-        v_index(kv_index(params.layout.v_type)) {}
+        v_index(kv_index(params.layout.v_type)),
+        codes_q(is_quantised(params.layout.k_type)) {}
 
   bool is_few(int64_t n_queries) const { return n_queries <= std::min(kFewQueries, tile_tokens); }
 };
 
 // One worker's memory for tiles of up to `rows` rows.
 struct TileScratch {
-  float* k = nullptr;      // [k_dim, 64]
-  float* v = nullptr;      // [64, o_stride]
-  float* q = nullptr;      // [rows, k_dim]
-  float* s = nullptr;      // [rows, 64]
-  float* span = nullptr;   // memory of AttnPartial [rows]
-  float* total = nullptr;  // the same
-  int32_t* lo = nullptr;   // [rows]
-  int32_t* hi = nullptr;   // [rows]
+  std::byte* k = nullptr;    // a tile of keys, at most floats [k_dim, 64]
+  std::byte* v = nullptr;    // of values, at most floats [64, o_stride]
+  float* q = nullptr;        // [rows, k_dim]
+  int16_t* codes = nullptr;  // [rows, k_dim]
+  float* scales = nullptr;   // [rows]
+  float* s = nullptr;        // [rows, 64]
+  int16_t* w = nullptr;      // [rows, 64]
+  float* decay = nullptr;    // [rows]
+  float* gain = nullptr;     // [rows]
+  float* span = nullptr;     // memory of AttnPartial [rows]
+  float* total = nullptr;    // the same
+  int32_t* lo = nullptr;     // [rows]
+  int32_t* hi = nullptr;     // [rows]
 
   // Walks the layout; with `memory` null only counts. Returns the floats used.
   int64_t lay_out(float* memory, const Geometry& geometry, int64_t k_dim, int64_t rows) {
@@ -74,10 +81,15 @@ struct TileScratch {
       used += round_up(count, 16);
       return at;
     };
-    k = place(k_dim * kKvBlock);
-    v = place(geometry.o_stride * kKvBlock);
+    k = reinterpret_cast<std::byte*>(place(k_dim * kKvBlock));
+    v = reinterpret_cast<std::byte*>(place(geometry.o_stride * kKvBlock));
     q = place(rows * k_dim);
+    codes = reinterpret_cast<int16_t*>(place(rows * k_dim / 2));
+    scales = place(rows);
     s = place(rows * kKvBlock);
+    w = reinterpret_cast<int16_t*>(place(rows * kKvBlock / 2));
+    decay = place(rows);
+    gain = place(rows);
     span = place(AttnPartial::floats(rows, geometry.o_stride));
     total = place(AttnPartial::floats(rows, geometry.o_stride));
     lo = reinterpret_cast<int32_t*>(place(rows));
@@ -112,7 +124,7 @@ class Executor {
  private:
   void run_tiles(std::span<float> memory, int n_threads);
   void run_few(std::span<float> memory, std::span<float> partials, int n_threads);
-  void gather(int64_t kv_head, int64_t first, int64_t count, float* q) const;
+  void gather(int64_t kv_head, int64_t first, int64_t count, const TileScratch& scratch) const;
   void scatter(int64_t kv_head, int64_t first, int64_t count, const AttnPartial& total) const;
   void visit_span(int64_t kv_head, int64_t first, int64_t count, int64_t span, const TileScratch& scratch,
                   const AttnPartial& partial) const;
@@ -143,11 +155,16 @@ class Executor {
 };
 
 // Rows of a tile: query by query, the heads of the group within; scaled once here.
-void Executor::gather(int64_t kv_head, int64_t first, int64_t count, float* q) const {
-  const int64_t width = geometry_.group * params_.layout.k_dim;
+void Executor::gather(int64_t kv_head, int64_t first, int64_t count, const TileScratch& scratch) const {
+  const int64_t k_dim = params_.layout.k_dim;
+  const int64_t width = geometry_.group * k_dim;
+  float* q = scratch.q;
   for (int64_t t = first; t < first + count; ++t) {
     const float* from = q_.row(t) + kv_head * width;
     for (int64_t i = 0; i < width; ++i) *q++ = from[i] * params_.scale;
+  }
+  if (geometry_.codes_q) {
+    kernel_.quantize_q(scratch.q, count * geometry_.group, k_dim, scratch.codes, scratch.scales);
   }
 }
 
@@ -168,33 +185,36 @@ void Executor::compute(const AttnTile& tile, const std::byte* head, const TileSc
   const int64_t k_dim = params_.layout.k_dim;
   const int64_t v_dim = params_.layout.v_dim;
   const bool is_direct = tile.rows <= kDirectRows;
-  int64_t k_index = geometry_.k_index;
-  if (!is_direct && k_index != 0) {
-    kernel_.k_to_f32[k_index](k_part, k_dim, scratch.k);
-    k_part = reinterpret_cast<const std::byte*>(scratch.k);
-    k_index = 0;
+  const int64_t k_index = geometry_.k_index;
+  const int64_t v_index = geometry_.v_index;
+  if (is_direct || k_index == 0) {  // floats are tiles as they lie
+    kernel_.scores[k_index](tile, k_part);
+  } else {
+    kernel_.k_tile[k_index](k_part, k_dim, scratch.k);
+    kernel_.scores_of_tile[k_index](tile, scratch.k);
   }
-  kernel_.scores[k_index](tile, k_part);
-  kernel_.softmax(tile);
-  int64_t v_index = geometry_.v_index;
-  if (v_dim != geometry_.o_stride || (!is_direct && v_index != 0)) {
-    kernel_.v_to_f32[v_index](v_part, v_dim, scratch.v);
-    v_part = reinterpret_cast<const std::byte*>(scratch.v);
-    v_index = 0;
+  kernel_.softmax[v_index](tile);
+  if (v_dim == geometry_.o_stride && (is_direct || v_index == 0)) {
+    kernel_.accumulate[v_index](tile, v_part);
+  } else {
+    kernel_.v_tile[v_index](v_part, v_dim, scratch.v);
+    kernel_.accumulate_tile[v_index](tile, scratch.v);
   }
-  kernel_.accumulate[v_index](tile, v_part);
 }
 
 // Queries [first, first + count) meet rows `rows` of one block. The queries that see any of it are neighbours.
 void Executor::visit_block(int64_t kv_head, int64_t first, int64_t count, int64_t block, Segment rows,
                            const TileScratch& scratch, const AttnPartial& partial) const {
   const int64_t base = block * kKvBlock;
-  int64_t begin = count;
-  int64_t end = 0;
-  for (int64_t t = 0; t < count; ++t) {
-    const int64_t pos = pos0_ + first + t;
-    const int64_t lo = std::max({rows.first_row, floor_of(pos), base}) - base;
-    const int64_t hi = std::min({rows.end_row, pos + 1, base + kKvBlock}) - base;
+  const int64_t head = pos0_ + first;
+  AttnTile tile;
+  tile.whole = rows.first_row <= base && base + kKvBlock <= std::min(rows.end_row, head + 1) &&
+               floor_of(head + count - 1) <= base;
+  int64_t begin = tile.whole ? 0 : count;
+  int64_t end = tile.whole ? count : 0;
+  for (int64_t t = 0; t < count && !tile.whole; ++t) {
+    const int64_t lo = std::max({rows.first_row, floor_of(head + t), base}) - base;
+    const int64_t hi = std::min({rows.end_row, head + t + 1, base + kKvBlock}) - base;
     if (hi <= lo) continue;
     begin = std::min(begin, t);
     end = t + 1;
@@ -203,16 +223,20 @@ void Executor::visit_block(int64_t kv_head, int64_t first, int64_t count, int64_
   }
   if (begin >= end) return;
   const int64_t row = begin * geometry_.group;
-  AttnTile tile;
   tile.rows = (end - begin) * geometry_.group;
   tile.k_dim = params_.layout.k_dim;
   tile.o_stride = geometry_.o_stride;
   tile.soft_cap = params_.soft_cap;
   tile.q = scratch.q + row * tile.k_dim;
+  tile.q_codes = scratch.codes + row * tile.k_dim;
+  tile.q_scales = scratch.scales + row;
   tile.s = scratch.s;
+  tile.w = scratch.w;
   tile.o = partial.o + row * tile.o_stride;
   tile.m = partial.m + row;
   tile.l = partial.l + row;
+  tile.decay = scratch.decay;
+  tile.gain = scratch.gain;
   tile.lo = scratch.lo + row;
   tile.hi = scratch.hi + row;
   compute(tile, kv_.block(block) + static_cast<uint64_t>(kv_head) * geometry_.head_bytes, scratch);
@@ -244,7 +268,7 @@ void Executor::run_tiles(std::span<float> memory, int n_threads) {
     scratch.lay_out(memory.data() + thread * needs.thread_floats, geometry_, params_.layout.k_dim, needs.rows);
     const AttnPartial part = AttnPartial::over(scratch.span, rows, geometry_.o_stride);
     const AttnPartial total = AttnPartial::over(scratch.total, rows, geometry_.o_stride);
-    gather(kv_head, first, count, scratch.q);
+    gather(kv_head, first, count, scratch);
     init(total);
     for (int64_t span = first_span(first); span < end_span(first, count); ++span) {
       init(part);
@@ -273,7 +297,7 @@ void Executor::run_few(std::span<float> memory, std::span<float> partials, int n
       const int64_t slot = task % n_spans;
       TileScratch scratch;
       scratch.lay_out(memory.data() + thread * needs.thread_floats, geometry_, params_.layout.k_dim, needs.rows);
-      gather(kv_head, 0, count, scratch.q);
+      gather(kv_head, 0, count, scratch);
       init(partial_at(kv_head, slot));
       visit_span(kv_head, 0, count, wave + slot, scratch, partial_at(kv_head, slot));
     });

@@ -109,6 +109,11 @@ int64_t kv_index(DType dtype) {
   return static_cast<int64_t>(type->kv);
 }
 
+bool is_quantised(DType dtype) {
+  const CacheType* type = find_cache_type(dtype);
+  return type != nullptr && type->is_quantised;
+}
+
 uint64_t part_bytes(DType dtype, int64_t dim) {
   const CacheType* type = find_cache_type(dtype);
   if (type == nullptr) return 0;

@@ -2,7 +2,7 @@
 //
 // Per query row: m = max score, l = sum exp(score - m), o = sum exp(score - m) v (not normalised). Merging is
 // associative up to rounding, so keys may be split over blocks, threads or devices; this runtime merges in one
-// fixed order (spans of 16 blocks by absolute position), which makes results independent of who computed what.
+// fixed order (spans of blocks by absolute position), which makes results independent of who computed what.
 // An empty partial (no visible key) is m = -inf, l = 0, o = 0 and merges as nothing, free of NaN.
 // A view: memory belongs to the caller's scratch.
 #pragma once

@@ -1,7 +1,8 @@
 // Attention of some query rows over one block of 64 keys: scores, online softmax, weighted values.
 //
 // The online form follows Milakov and Gimelshein, arXiv 1805.02867, section 3, and Dao et al., arXiv 2205.14135,
-// section 3.1: each row keeps (o, m, l) = (sum p v, max score, sum p) with p = exp(score - m).
+// section 3.1: each row keeps (o, m, l) = (sum p v, max score, sum p) with p = exp(score - m). The softmax finds by
+// how much a row's o must shrink (decay) and leaves that to the product with the values, which reads o anyway.
 // Bits: an element of s is one chain of multiply-adds over the dimensions in order, an element of o one chain over
 // the visible keys in order; the register blocking only decides which chains run side by side. So a row's result
 // depends neither on the other rows of the call, nor on keys it does not see, nor on whether keys and values come
@@ -19,12 +20,34 @@ namespace {
 // Accumulators that fit beside the operands.
 constexpr int64_t kAccumulators = kManyRegisters ? 24 : 12;
 constexpr int kMaxRows = 6;
+constexpr int64_t kSoftmaxRows = 64;  // rows whose maxima are brought up to date together
 
 // Vectors per row for a pass of `rows` rows: a power of two, at most `most`.
 constexpr int64_t vectors_for(int64_t rows, int64_t most) {
   int64_t n = 1;
   while (2 * n * rows <= kAccumulators && 2 * n <= most) n *= 2;
   return n;
+}
+
+// Calls body.pass<n>(row) for neighbouring rows in passes of kMaxRows, the rest in one smaller pass.
+template <class Body>
+inline void for_row_passes(int64_t rows, const Body& body) {
+  int64_t row = 0;
+  for (; row + kMaxRows <= rows; row += kMaxRows) body.template pass<kMaxRows>(row);
+  switch (rows - row) {
+    case 5:
+      return body.template pass<5>(row);
+    case 4:
+      return body.template pass<4>(row);
+    case 3:
+      return body.template pass<3>(row);
+    case 2:
+      return body.template pass<2>(row);
+    case 1:
+      return body.template pass<1>(row);
+    default:
+      return;
+  }
 }
 
 // --- scores ------------------------------------------------------------------------------------------------------
@@ -38,14 +61,12 @@ void scores_pass(const float* q, const Keys& keys, int64_t k_dim, float* s) {
     for (int r = 0; r < kRows; ++r) {
       for (int64_t j = 0; j < kWidth; ++j) acc[r][j] = splat(0.0F);
     }
-    for (int64_t d = 0; d < k_dim; d += Keys::kStep) {
-      F32 k[kWidth][Keys::kStep];
-      for (int64_t j = 0; j < kWidth; ++j) keys.get(d, key + j * kLanes, k[j]);
-      for (int64_t i = 0; i < Keys::kStep; ++i) {
-        for (int r = 0; r < kRows; ++r) {
-          const F32 query = splat(q[r * k_dim + d + i]);
-          for (int64_t j = 0; j < kWidth; ++j) acc[r][j] = fma(query, k[j][i], acc[r][j]);
-        }
+    for (int64_t d = 0; d < k_dim; ++d) {
+      F32 k[kWidth];
+      for (int64_t j = 0; j < kWidth; ++j) k[j] = keys.get(d, key + j * kLanes);
+      for (int r = 0; r < kRows; ++r) {
+        const F32 query = splat(q[r * k_dim + d]);
+        for (int64_t j = 0; j < kWidth; ++j) acc[r][j] = fma(query, k[j], acc[r][j]);
       }
     }
     for (int r = 0; r < kRows; ++r) {
@@ -55,88 +76,136 @@ void scores_pass(const float* q, const Keys& keys, int64_t k_dim, float* s) {
 }
 
 template <class Keys>
+struct ScorePasses {
+  const AttnTile& t;
+  const Keys& keys;
+
+  template <int kRows>
+  void pass(int64_t row) const {
+    scores_pass<Keys, kRows>(t.q + row * t.k_dim, keys, t.k_dim, t.s + row * kKvBlock);
+  }
+};
+
+template <class Keys>
 void scores(const AttnTile& t, const std::byte* k_part) {
   const Keys keys(k_part, t.k_dim);
-  int64_t row = 0;
-  for (; row + kMaxRows <= t.rows; row += kMaxRows) {
-    scores_pass<Keys, kMaxRows>(t.q + row * t.k_dim, keys, t.k_dim, t.s + row * kKvBlock);
-  }
-  const float* q = t.q + row * t.k_dim;
-  float* s = t.s + row * kKvBlock;
-  switch (t.rows - row) {
-    case 5:
-      return scores_pass<Keys, 5>(q, keys, t.k_dim, s);
-    case 4:
-      return scores_pass<Keys, 4>(q, keys, t.k_dim, s);
-    case 3:
-      return scores_pass<Keys, 3>(q, keys, t.k_dim, s);
-    case 2:
-      return scores_pass<Keys, 2>(q, keys, t.k_dim, s);
-    case 1:
-      return scores_pass<Keys, 1>(q, keys, t.k_dim, s);
-    default:
-      return;
-  }
+  for_row_passes(t.rows, ScorePasses<Keys>{t, keys});
 }
 
 // --- softmax -----------------------------------------------------------------------------------------------------
 
-void softmax_row(const AttnTile& t, int64_t row) {
-  constexpr int64_t kVectors = kKvBlock / kLanes;
+// e^x for x <= 0 with relative error below 2e-7 + 2e-8 |x|; exactly 1 at 0; e^-86 (5e-38) below -86 and for -inf.
+// Cheaper than vexp(): weights need no zero, masked ones are set.
+// 2^n rides in the low bits of n + 1.5 * 2^23; 2^r = 1 + r P(r), |r| <= 1/2, P fitted for least relative error.
+inline F32 vexp_weight(F32 x) {
+  const F32 log2e = splat(1.44269504F);
+  const F32 magic = splat(12582912.0F);
+  const F32 bounded = vmax(x, splat(-86.0F));
+  const F32 shifted = fma(bounded, log2e, magic);
+  const F32 r = fma(bounded, log2e, magic - shifted);
+  F32 p = splat(1.3264727253e-3F);
+  p = fma(p, r, splat(9.6715127858e-3F));
+  p = fma(p, r, splat(5.5507337445e-2F));
+  p = fma(p, r, splat(2.4022242083e-1F));
+  p = fma(p, r, splat(6.9314697760e-1F));
+  return scale_by_pow2(fma(p, r, splat(1.0F)), shifted);
+}
+
+// Rows from `row` on that see the same keys.
+inline int64_t same_view_rows(const AttnTile& t, int64_t row) {
+  const int64_t left = t.rows - row;
+  if (t.whole) return left;
+  int64_t count = 1;
+  while (count < left && t.lo[row + count] == t.lo[row] && t.hi[row + count] == t.hi[row]) ++count;
+  return count;
+}
+
+// Soft cap and mask of one row; returns its largest score.
+inline float top_score(const AttnTile& t, int64_t row) {
   float* s = t.s + row * kKvBlock;
   if (t.soft_cap > 0.0F) {
     const F32 cap = splat(t.soft_cap);
     const F32 inverse = splat(1.0F / t.soft_cap);
     for (int64_t i = 0; i < kKvBlock; i += kLanes) store(s + i, vsoft_cap(load(s + i), cap, inverse));
   }
-  for (int64_t i = 0; i < t.lo[row]; ++i) s[i] = -INFINITY;
-  for (int64_t i = t.hi[row]; i < kKvBlock; ++i) s[i] = -INFINITY;
-
+  if (!t.whole) {
+    for (int64_t i = 0; i < t.lo[row]; ++i) s[i] = -INFINITY;
+    for (int64_t i = t.hi[row]; i < kKvBlock; ++i) s[i] = -INFINITY;
+  }
   F32 top = load(s);
   for (int64_t i = kLanes; i < kKvBlock; i += kLanes) top = vmax(top, load(s + i));
-  const float block_max = reduce_max(top);
-  const float before = t.m[row];
-  const float m = block_max > before ? block_max : before;
-  // All scores -inf (a key row that overflowed): weights would be exp(-inf + inf).
-  const F32 shift = splat(m == -INFINITY ? 0.0F : m);
-  F32 sums[kVectors < 4 ? kVectors : 4];
-  constexpr int64_t kSums = kVectors < 4 ? kVectors : 4;
-  for (int64_t j = 0; j < kSums; ++j) sums[j] = splat(0.0F);
-  for (int64_t v = 0; v < kVectors; ++v) {
-    const F32 p = vexp(load(s + v * kLanes) - shift);
-    store(s + v * kLanes, p);
-    sums[v % kSums] = sums[v % kSums] + p;
-  }
-  F32 total = sums[0];
-  for (int64_t j = 1; j < kSums; ++j) total = total + sums[j];
-  const float block_sum = reduce_add(total);
-
-  t.m[row] = m;
-  if (m == before) {
-    t.l[row] += block_sum;
-    return;
-  }
-  float decay_lanes[kLanes];
-  store(decay_lanes, vexp(splat(before - m)));  // 0 for the first block: before = -inf
-  const F32 decay = splat(decay_lanes[0]);
-  t.l[row] = t.l[row] * decay_lanes[0] + block_sum;
-  float* o = t.o + row * t.o_stride;
-  for (int64_t i = 0; i < t.o_stride; i += kLanes) store(o + i, load(o + i) * decay);
+  return reduce_max(top);
 }
 
+// s = exp(s - shift) of one row, masked ones 0; returns their sum.
+inline float weigh_row(const AttnTile& t, int64_t row, float shift) {
+  constexpr int64_t kVectors = kKvBlock / kLanes;
+  constexpr int64_t kSums = kVectors < 4 ? kVectors : 4;
+  float* s = t.s + row * kKvBlock;
+  const F32 base = splat(shift);
+  for (int64_t i = 0; i < kKvBlock; i += kLanes) store(s + i, vexp_weight(load(s + i) - base));
+  if (!t.whole) {
+    for (int64_t i = 0; i < t.lo[row]; ++i) s[i] = 0.0F;
+    for (int64_t i = t.hi[row]; i < kKvBlock; ++i) s[i] = 0.0F;
+  }
+  F32 sums[kSums];
+  for (int64_t j = 0; j < kSums; ++j) sums[j] = load(s + j * kLanes);
+  for (int64_t v = kSums; v < kVectors; ++v) sums[v % kSums] = sums[v % kSums] + load(s + v * kLanes);
+  F32 total = sums[0];
+  for (int64_t j = 1; j < kSums; ++j) total = total + sums[j];
+  return reduce_add(total);
+}
+
+// m[row], decay[row] and gain[row] of kLanes rows at once from the blocks' own maxima, which gain holds on entry.
+template <class Load, class Store>
+inline void update_maxima(const AttnTile& t, int64_t row, const Load& get, const Store& put) {
+  const F32 block = get(t.gain + row);
+  const F32 before = get(t.m + row);
+  const F32 m = vmax(block, before);
+  // All scores -inf (a key row that overflowed): weights would be exp(-inf + inf).
+  const F32 shift = vmax(m, splat(-3e38F));
+  put(t.m + row, m);
+  put(t.decay + row, vexp_weight(before - shift));
+  put(t.gain + row, vexp_weight(block - shift));
+}
+
+// With kOwnMax weights are relative to the block's own maximum and gain says what they are worth, else they are
+// relative to the row's maximum so far.
+template <bool kOwnMax>
 void softmax_block(const AttnTile& t) {
-  for (int64_t row = 0; row < t.rows; ++row) softmax_row(t, row);
+  float tops[kSoftmaxRows];
+  for (int64_t first = 0; first < t.rows; first += kSoftmaxRows) {
+    const int64_t end = first + kSoftmaxRows < t.rows ? first + kSoftmaxRows : t.rows;
+    for (int64_t row = first; row < end; ++row) tops[row - first] = t.gain[row] = top_score(t, row);
+    int64_t row = first;
+    for (; row + kLanes <= end; row += kLanes) update_maxima(t, row, load, store);
+    const int64_t rest = end - row;
+    if (rest > 0) {
+      update_maxima(
+          t, row, [rest](const float* p) { return load_part(p, rest); },
+          [rest](float* p, F32 x) { store_part(p, x, rest); });
+    }
+    for (row = first; row < end; ++row) {
+      const float base = kOwnMax ? tops[row - first] : t.m[row];
+      const float sum = weigh_row(t, row, base < -3e38F ? -3e38F : base);
+      t.l[row] = t.l[row] * t.decay[row] + (kOwnMax ? sum * t.gain[row] : sum);
+    }
+  }
 }
 
 // --- values ------------------------------------------------------------------------------------------------------
 
 // kRows rows that see the same keys [lo, hi), kWidth vectors of the head from `column` on.
 template <class Values, int kRows, int64_t kWidth>
-inline void accumulate_strip(const float* p, const Values& values, int64_t lo, int64_t hi, int64_t column, float* o,
-                             int64_t o_stride) {
+inline void accumulate_strip(const AttnTile& t, int64_t row, const Values& values, int64_t lo, int64_t hi,
+                             int64_t column) {
+  const float* p = t.s + row * kKvBlock;
+  float* o = t.o + row * t.o_stride;
+  const int64_t o_stride = t.o_stride;
   F32 acc[kRows][kWidth];
   for (int r = 0; r < kRows; ++r) {
-    for (int64_t j = 0; j < kWidth; ++j) acc[r][j] = load(o + r * o_stride + column + j * kLanes);
+    const F32 decay = splat(t.decay[row + r]);
+    for (int64_t j = 0; j < kWidth; ++j) acc[r][j] = load(o + r * o_stride + column + j * kLanes) * decay;
   }
   for (int64_t key = lo; key < hi; ++key) {
     F32 v[kWidth];
@@ -153,52 +222,37 @@ inline void accumulate_strip(const float* p, const Values& values, int64_t lo, i
 
 // Columns [column, o_stride) in strips of kWidth vectors, what is left in narrower ones.
 template <class Values, int kRows, int64_t kWidth>
-inline void accumulate_columns(const float* p, const Values& values, int64_t lo, int64_t hi, int64_t column, float* o,
-                               int64_t o_stride) {
-  for (; column + kWidth * kLanes <= o_stride; column += kWidth * kLanes) {
-    accumulate_strip<Values, kRows, kWidth>(p, values, lo, hi, column, o, o_stride);
+inline void accumulate_columns(const AttnTile& t, int64_t row, const Values& values, int64_t lo, int64_t hi,
+                               int64_t column) {
+  for (; column + kWidth * kLanes <= t.o_stride; column += kWidth * kLanes) {
+    accumulate_strip<Values, kRows, kWidth>(t, row, values, lo, hi, column);
   }
   if constexpr (kWidth > 1) {
-    if (column < o_stride) {
-      accumulate_columns<Values, kRows, kWidth / 2>(p, values, lo, hi, column, o, o_stride);
-    }
+    if (column < t.o_stride) accumulate_columns<Values, kRows, kWidth / 2>(t, row, values, lo, hi, column);
   }
 }
 
-template <class Values, int kRows>
-void accumulate_pass(const float* p, const Values& values, int64_t lo, int64_t hi, float* o, int64_t o_stride) {
-  accumulate_columns<Values, kRows, vectors_for(kRows, 8)>(p, values, lo, hi, 0, o, o_stride);
-}
+// Neighbouring rows that see the same keys [lo, hi).
+template <class Values>
+struct ValuePasses {
+  const AttnTile& t;
+  const Values& values;
+  int64_t first_row;
+  int64_t lo, hi;
+
+  template <int kRows>
+  void pass(int64_t at) const {
+    accumulate_columns<Values, kRows, vectors_for(kRows, 8)>(t, first_row + at, values, lo, hi, 0);
+  }
+};
 
 template <class Values>
 void accumulate(const AttnTile& t, const std::byte* v_part) {
   const Values values(v_part, t.o_stride);
   for (int64_t row = 0; row < t.rows;) {
-    const int64_t lo = t.lo[row], hi = t.hi[row];
-    int64_t count = 1;
-    while (count < kMaxRows && row + count < t.rows && t.lo[row + count] == lo && t.hi[row + count] == hi) ++count;
-    const float* p = t.s + row * kKvBlock;
-    float* o = t.o + row * t.o_stride;
-    switch (count) {
-      case 6:
-        accumulate_pass<Values, 6>(p, values, lo, hi, o, t.o_stride);
-        break;
-      case 5:
-        accumulate_pass<Values, 5>(p, values, lo, hi, o, t.o_stride);
-        break;
-      case 4:
-        accumulate_pass<Values, 4>(p, values, lo, hi, o, t.o_stride);
-        break;
-      case 3:
-        accumulate_pass<Values, 3>(p, values, lo, hi, o, t.o_stride);
-        break;
-      case 2:
-        accumulate_pass<Values, 2>(p, values, lo, hi, o, t.o_stride);
-        break;
-      default:
-        accumulate_pass<Values, 1>(p, values, lo, hi, o, t.o_stride);
-        break;
-    }
+    const int64_t count = same_view_rows(t, row);
+    const int64_t lo = t.whole ? 0 : t.lo[row], hi = t.whole ? kKvBlock : t.hi[row];
+    for_row_passes(count, ValuePasses<Values>{t, values, row, lo, hi});
     row += count;
   }
 }

@@ -167,63 +167,25 @@ inline const T* as(const std::byte* p) {
   return static_cast<const T*>(static_cast<const void*>(p));
 }
 
-// Scales as floats, converted once per block and head.
-struct Scales {
-  float values[kMaxHeadDim / kGroup * kKvBlock];
-
-  // dim / 32 * 64 of them: a whole number of vectors.
-  void fill(const std::byte* halves, int64_t dim) {
-    const int64_t count = dim / kGroup * kKvBlock;
-    for (int64_t i = 0; i < count; i += kLanes) store(values + i, load_f16(as<uint16_t>(halves) + i));
-  }
-};
-
-// A K reader gives kStep dimensions from d on, for the kLanes keys from `key` on.
+// A K reader gives dimension d of the kLanes keys from `key` on. Quantised types: attention_pairs_impl.hpp.
 struct KeysF32 {
-  static constexpr int64_t kStep = 1;
   const float* p;
   KeysF32(const std::byte* part, int64_t) : p(as<float>(part)) {}
-  void get(int64_t d, int64_t key, F32* out) const { out[0] = load(p + d * kKvBlock + key); }
+  F32 get(int64_t d, int64_t key) const { return load(p + d * kKvBlock + key); }
 };
 struct KeysF16 {
-  static constexpr int64_t kStep = 1;
   const uint16_t* p;
   KeysF16(const std::byte* part, int64_t) : p(as<uint16_t>(part)) {}
-  void get(int64_t d, int64_t key, F32* out) const { out[0] = load_f16(p + d * kKvBlock + key); }
+  F32 get(int64_t d, int64_t key) const { return load_f16(p + d * kKvBlock + key); }
 };
 struct KeysBF16 {
-  static constexpr int64_t kStep = 1;
   const uint16_t* p;
   KeysBF16(const std::byte* part, int64_t) : p(as<uint16_t>(part)) {}
-  void get(int64_t d, int64_t key, F32* out) const { out[0] = load_bf16(p + d * kKvBlock + key); }
+  F32 get(int64_t d, int64_t key) const { return load_bf16(p + d * kKvBlock + key); }
 };
-struct KeysQ8 {
-  static constexpr int64_t kStep = 1;
-  const int8_t* p;
-  Scales scales;
-  KeysQ8(const std::byte* part, int64_t dim) : p(as<int8_t>(part)) { scales.fill(part + dim * kKvBlock, dim); }
-  void get(int64_t d, int64_t key, F32* out) const {
-    out[0] = load_i8(p + d * kKvBlock + key) * load(scales.values + d / kGroup * kKvBlock + key);
-  }
-};
-struct KeysQ4 {
-  static constexpr int64_t kStep = 2;
-  const uint8_t* p;
-  Scales scales;
-  KeysQ4(const std::byte* part, int64_t dim) : p(as<uint8_t>(part)) { scales.fill(part + dim / 2 * kKvBlock, dim); }
-  void get(int64_t d, int64_t key, F32* out) const {
-    const F32 scale = load(scales.values + d / kGroup * kKvBlock + key);
-    load_q4_pairs(p + d / 2 * kKvBlock + key, out[0], out[1]);
-    out[0] = out[0] * scale;
-    out[1] = out[1] * scale;
-  }
-};
-
-// A V reader gives the kLanes elements from `column` on of one key's row. Quantised heads are multiples of 32 and
-// have no tails.
+// A V reader gives the kLanes elements from `column` on of one key's row.
 struct ValuesF32 {
   using Element = float;
-  static constexpr bool kHasTails = true;
   const float* p;
   int64_t dim;
   ValuesF32(const std::byte* part, int64_t n) : p(as<float>(part)), dim(n) {}
@@ -231,7 +193,6 @@ struct ValuesF32 {
 };
 struct ValuesF16 {
   using Element = uint16_t;
-  static constexpr bool kHasTails = true;
   const uint16_t* p;
   int64_t dim;
   ValuesF16(const std::byte* part, int64_t n) : p(as<uint16_t>(part)), dim(n) {}
@@ -239,50 +200,21 @@ struct ValuesF16 {
 };
 struct ValuesBF16 {
   using Element = uint16_t;
-  static constexpr bool kHasTails = true;
   const uint16_t* p;
   int64_t dim;
   ValuesBF16(const std::byte* part, int64_t n) : p(as<uint16_t>(part)), dim(n) {}
   F32 get(int64_t key, int64_t column) const { return load_bf16(p + key * dim + column); }
 };
-struct ValuesQ8 {
-  static constexpr bool kHasTails = false;
-  const int8_t* p;
-  int64_t dim;
-  Scales scales;
-  ValuesQ8(const std::byte* part, int64_t n) : p(as<int8_t>(part)), dim(n) { scales.fill(part + dim * kKvBlock, dim); }
-  F32 get(int64_t key, int64_t column) const {
-    const float scale = scales.values[key * (dim / kGroup) + column / kGroup];
-    return load_i8(p + key * dim + column) * splat(scale);
-  }
-};
-struct ValuesQ4 {
-  static constexpr bool kHasTails = false;
-  const uint8_t* p;
-  int64_t dim;
-  Scales scales;
-  ValuesQ4(const std::byte* part, int64_t n) : p(as<uint8_t>(part)), dim(n) {
-    scales.fill(part + dim / 2 * kKvBlock, dim);
-  }
-  F32 get(int64_t key, int64_t column) const {
-    const float scale = scales.values[key * (dim / kGroup) + column / kGroup];
-    const uint8_t* bytes = p + key * (dim / 2) + column / kGroup * (kGroup / 2) + column % (kGroup / 2);
-    const int shift = column % kGroup < kGroup / 2 ? 0 : 4;
-    return load_q4(bytes, shift) * splat(scale);
-  }
-};
-
 // --- whole parts as floats ---------------------------------------------------------------------------------------
 
+inline float* as_floats(std::byte* tile) { return static_cast<float*>(static_cast<void*>(tile)); }
+
 template <class Keys>
-void keys_to_f32(const std::byte* part, int64_t dim, float* tile) {
+void keys_to_f32(const std::byte* part, int64_t dim, std::byte* tile) {
   const Keys keys(part, dim);
-  for (int64_t d = 0; d < dim; d += Keys::kStep) {
-    for (int64_t key = 0; key < kKvBlock; key += kLanes) {
-      F32 values[Keys::kStep];
-      keys.get(d, key, values);
-      for (int64_t i = 0; i < Keys::kStep; ++i) store(tile + (d + i) * kKvBlock + key, values[i]);
-    }
+  float* out = as_floats(tile);
+  for (int64_t d = 0; d < dim; ++d) {
+    for (int64_t key = 0; key < kKvBlock; key += kLanes) store(out + d * kKvBlock + key, keys.get(d, key));
   }
 }
 
@@ -297,16 +229,14 @@ void value_tail(const std::byte* part, int64_t dim, int64_t key, int64_t from, f
 }
 
 template <class Values>
-void values_to_f32(const std::byte* part, int64_t dim, float* tile) {
+void values_to_f32(const std::byte* part, int64_t dim, std::byte* tile) {
   const Values values(part, dim);
   const int64_t stride = (dim + kValuePad - 1) / kValuePad * kValuePad;
   const int64_t whole = dim / kLanes * kLanes;
   for (int64_t key = 0; key < kKvBlock; ++key) {
-    float* row = tile + key * stride;
+    float* row = as_floats(tile) + key * stride;
     for (int64_t column = 0; column < whole; column += kLanes) store(row + column, values.get(key, column));
-    if constexpr (Values::kHasTails) {
-      if (whole < stride) value_tail<Values>(part, dim, key, whole, row);
-    }
+    if (whole < stride) value_tail<Values>(part, dim, key, whole, row);
   }
 }
 

@@ -77,14 +77,17 @@ inline F32 where_less(F32 x, F32 y, F32 a, F32 b) { return x < y ? a : b; }
 #endif
 
 // --- what xsimd 8.1 lacks ----------------------------------------------------------------------------------------
-// reduce_*: fixed order.  pow2: 2^n for integral n in [-126, 127].  load_i8: kLanes bytes as floats.
-// load_f16, load_bf16: kLanes halves as floats.
+// reduce_*: fixed order.  pow2: 2^n for integral n in [-126, 127].  load_f16, load_bf16: kLanes halves as floats.
+// scale_by_pow2(p, n + 1.5 * 2^23): p 2^n, for p and p 2^n of normal size.
 #if defined(LCRUN_SIMD_AVX512)
 inline float reduce_add(F32 x) { return _mm512_reduce_add_ps(x); }
 inline float reduce_max(F32 x) { return _mm512_reduce_max_ps(x); }
 inline F32 pow2(F32 n) { return _mm512_scalef_ps(_mm512_set1_ps(1.0F), n); }
+inline F32 scale_by_pow2(F32 p, F32 shifted) {
+  const __m512i exponent = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
+  return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), exponent));
+}
 inline __m128i load_bytes(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
-inline F32 load_i8(const int8_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load_bytes(p))); }
 inline __m256i load_words(const uint16_t* p) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(static_cast<const void*>(p)));
 }
@@ -96,20 +99,6 @@ inline F32 load_bf16(const uint16_t* p) {
 inline F32 load_strided(const float* p, int64_t stride) {
   const __m512i steps = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   return _mm512_i32gather_ps(_mm512_mullo_epi32(steps, _mm512_set1_epi32(static_cast<int32_t>(stride))), p, 4);
-}
-inline F32 q4_values(__m512i codes) {  // the table look-up reads the low four bits only
-  const __m512 values = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
-  return _mm512_permutexvar_ps(codes, values);
-}
-// Low and high four bits of kLanes bytes, each less 8, as floats.
-inline void load_q4_pairs(const uint8_t* p, F32& low, F32& high) {
-  const __m512i bytes = _mm512_cvtepu8_epi32(load_bytes(p));
-  low = q4_values(bytes);
-  high = q4_values(_mm512_srli_epi32(bytes, 4));
-}
-// ((byte >> shift) & 15) - 8 of kLanes bytes, as floats.
-inline F32 load_q4(const uint8_t* p, int shift) {
-  return q4_values(_mm512_srl_epi32(_mm512_cvtepu8_epi32(load_bytes(p)), _mm_cvtsi32_si128(shift)));
 }
 inline void store_f16(uint16_t* p, F32 x) {
   const __m256i halves = _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
@@ -130,8 +119,11 @@ inline F32 pow2(F32 n) {
   const __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
   return _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23));
 }
+inline F32 scale_by_pow2(F32 p, F32 shifted) {
+  const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
+  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), exponent));
+}
 inline __m128i load_bytes(const void* p) { return _mm_loadl_epi64(static_cast<const __m128i*>(p)); }
-inline F32 load_i8(const int8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load_bytes(p))); }
 inline __m128i load_words(const uint16_t* p) {
   return _mm_loadu_si128(static_cast<const __m128i*>(static_cast<const void*>(p)));
 }
@@ -143,18 +135,6 @@ inline F32 load_strided(const float* p, int64_t stride) {
   const __m256i steps = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   return _mm256_i32gather_ps(p, _mm256_mullo_epi32(steps, _mm256_set1_epi32(static_cast<int32_t>(stride))), 4);
 }
-inline F32 q4_values(__m256i codes) {
-  const __m256i nibbles = _mm256_and_si256(codes, _mm256_set1_epi32(15));
-  return _mm256_cvtepi32_ps(_mm256_sub_epi32(nibbles, _mm256_set1_epi32(8)));
-}
-inline void load_q4_pairs(const uint8_t* p, F32& low, F32& high) {
-  const __m256i bytes = _mm256_cvtepu8_epi32(load_bytes(p));
-  low = q4_values(bytes);
-  high = q4_values(_mm256_srli_epi32(bytes, 4));
-}
-inline F32 load_q4(const uint8_t* p, int shift) {
-  return q4_values(_mm256_srl_epi32(_mm256_cvtepu8_epi32(load_bytes(p)), _mm_cvtsi32_si128(shift)));
-}
 inline void store_f16(uint16_t* p, F32 x) {
   const __m128i halves = _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   _mm_storeu_si128(static_cast<__m128i*>(static_cast<void*>(p)), halves);
@@ -165,31 +145,15 @@ inline float reduce_max(F32 x) { return vmaxvq_f32(x); }
 inline F32 pow2(F32 n) {
   return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127)), 23));
 }
-inline uint8x8_t load_bytes(const void* p) {
-  uint32_t four;
-  std::memcpy(&four, p, sizeof(four));
-  return vcreate_u8(four);
-}
-inline F32 load_i8(const int8_t* p) {
-  return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u8(load_bytes(p))))));
+inline F32 scale_by_pow2(F32 p, F32 shifted) {
+  const int32x4_t exponent = vshlq_n_s32(vreinterpretq_s32_f32(shifted), 23);
+  return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(p), exponent));
 }
 inline F32 load_f16(const uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 inline F32 load_bf16(const uint16_t* p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
 inline F32 load_strided(const float* p, int64_t stride) {
   const float lanes[] = {p[0], p[stride], p[2 * stride], p[3 * stride]};
   return load(lanes);
-}
-inline F32 q4_values(uint8x8_t codes) {
-  const int8x8_t values = vsub_s8(vreinterpret_s8_u8(vand_u8(codes, vdup_n_u8(15))), vdup_n_s8(8));
-  return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(values))));
-}
-inline void load_q4_pairs(const uint8_t* p, F32& low, F32& high) {
-  const uint8x8_t bytes = load_bytes(p);
-  low = q4_values(bytes);
-  high = q4_values(vshr_n_u8(bytes, 4));
-}
-inline F32 load_q4(const uint8_t* p, int shift) {
-  return q4_values(vshl_u8(load_bytes(p), vdup_n_s8(static_cast<int8_t>(-shift))));
 }
 inline void store_f16(uint16_t* p, F32 x) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x))); }
 #else
@@ -201,7 +165,12 @@ inline float from_bits(uint32_t bits) {
   return x;
 }
 inline F32 pow2(F32 n) { return from_bits(static_cast<uint32_t>(static_cast<int32_t>(n) + 127) << 23); }
-inline F32 load_i8(const int8_t* p) { return static_cast<float>(*p); }
+inline uint32_t bits_of(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof(bits));
+  return bits;
+}
+inline F32 scale_by_pow2(F32 p, F32 shifted) { return from_bits(bits_of(p) + (bits_of(shifted) << 23)); }
 inline F32 load_f16(const uint16_t* p) {
   const uint32_t h = *p;
   const uint32_t sign = (h & 0x8000U) << 16;
@@ -213,13 +182,6 @@ inline F32 load_f16(const uint16_t* p) {
 }
 inline F32 load_bf16(const uint16_t* p) { return from_bits(static_cast<uint32_t>(*p) << 16); }
 inline F32 load_strided(const float* p, int64_t) { return *p; }
-inline F32 load_q4(const uint8_t* p, int shift) {
-  return static_cast<float>(static_cast<int>((static_cast<uint32_t>(*p) >> shift) & 15U) - 8);
-}
-inline void load_q4_pairs(const uint8_t* p, F32& low, F32& high) {
-  low = load_q4(p, 0);
-  high = load_q4(p, 4);
-}
 // Round to nearest even, like the vector instructions.
 inline void store_f16(uint16_t* p, F32 x) {
   uint32_t bits;

@@ -78,30 +78,43 @@ constexpr int64_t kValuePad = 16;  // o rows and float V tiles are padded to a m
 struct AttnTile {
   int64_t rows = 0;
   int64_t k_dim = 0;
-  int64_t o_stride = 0;      // v_dim padded to kValuePad
-  float soft_cap = 0.0F;     // 0 = none
-  const float* q = nullptr;  // [rows, k_dim], scaled
-  float* s = nullptr;        // [rows, 64] scores, then weights
-  float* o = nullptr;        // [rows, o_stride]
-  float* m = nullptr;        // [rows]
-  float* l = nullptr;        // [rows]
+  int64_t o_stride = 0;              // v_dim padded to kValuePad
+  float soft_cap = 0.0F;             // 0 = none
+  bool whole = false;                // every row sees all 64 keys; lo and hi are not read
+  const float* q = nullptr;          // [rows, k_dim], scaled; read for float keys
+  const int16_t* q_codes = nullptr;  // [rows, k_dim], read for quantised keys
+  const float* q_scales = nullptr;   // [rows]
+  float* s = nullptr;                // [rows, 64] scores, then weights
+  int16_t* w = nullptr;              // [rows, 64] weights as codes, scratch of quantised values
+  float* o = nullptr;                // [rows, o_stride]
+  float* m = nullptr;                // [rows]
+  float* l = nullptr;                // [rows]
+  float* decay = nullptr;            // [rows] what softmax leaves for accumulate: o shrinks by this,
+  float* gain = nullptr;             // [rows] and weights relative to the block's own maximum are worth this
   const int32_t* lo = nullptr;
   const int32_t* hi = nullptr;
 };
 
+// A part is first read as it lies in the cache (few rows) or converted to a tile (many rows), with the same results.
 struct AttentionSlots {
   // Puts one token's row [dim] into a K or V part of a block.
   void (*encode_k[kKvTypes])(const float* k, int64_t dim, int64_t row, std::byte* part);
   void (*encode_v[kKvTypes])(const float* v, int64_t dim, int64_t row, std::byte* part);
-  // A part as floats: K [dim, 64]; V [64, dim padded to kValuePad], padding zero.
-  void (*k_to_f32[kKvTypes])(const std::byte* part, int64_t dim, float* tile);
-  void (*v_to_f32[kKvTypes])(const std::byte* part, int64_t dim, float* tile);
-  // s = q k^T for all 64 keys; the f32 row also takes k_to_f32's tiles.
+  // Queries as 16-bit codes, x ~ code * scale of the row; k_dim is a multiple of 32.
+  void (*quantize_q)(const float* q, int64_t rows, int64_t k_dim, int16_t* codes, float* scales);
+  // A part as a tile: floats K [dim, 64], V [64, dim padded to kValuePad] with zeros; quantised types as pairs of
+  // 16-bit codes and scales (attention_pairs_impl.hpp). A tile is never larger than floats would be.
+  void (*k_tile[kKvTypes])(const std::byte* part, int64_t dim, std::byte* tile);
+  void (*v_tile[kKvTypes])(const std::byte* part, int64_t dim, std::byte* tile);
+  // s = q k^T for all 64 keys.
   void (*scores[kKvTypes])(const AttnTile& tile, const std::byte* k_part);
-  // s -> exp(s - m) with m, l, o brought up to date (online softmax); weights outside [lo, hi) become 0.
-  void (*softmax)(const AttnTile& tile);
-  // o += s v over the visible keys. Types other than f32 tiles need v_dim == o_stride.
+  void (*scores_of_tile[kKvTypes])(const AttnTile& tile, const std::byte* k_tile);
+  // s -> weights, with m, l, decay (and gain) brought up to date (online softmax); weights outside [lo, hi) become 0.
+  // By type of the values: floats want exp(s - m), quantised ones weights relative to the block's own maximum.
+  void (*softmax[kKvTypes])(const AttnTile& tile);
+  // o = o decay + s v (gain) over the visible keys. Float types straight from the cache need v_dim == o_stride.
   void (*accumulate[kKvTypes])(const AttnTile& tile, const std::byte* v_part);
+  void (*accumulate_tile[kKvTypes])(const AttnTile& tile, const std::byte* v_tile);
 };
 
 struct Kernels {

@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 #include <vector>
 
+#include "src/attention/kv_block.hpp"
 #include "tests/support/isas.hpp"
 #include "tests/support/reference_attention.hpp"
 
@@ -16,6 +17,12 @@ namespace {
 // Values are within 2; scores carry some 1e-6 relative error over up to 256 products, which e^score turns into
 // a relative error of the weights.
 constexpr double kTolerance = 1e-5;
+// Quantised keys meet queries of 16 bits, quantised values weights of 16 bits: half a step of 2 / 32767 in each of a
+// few dimensions or keys that matter. The cache's own rounding, which is not counted here, is a hundred times that.
+constexpr double kCodeTolerance = 2e-4;
+double tolerance_of(DType k, DType v) {
+  return attention::is_quantised(k) || attention::is_quantised(v) ? kCodeTolerance : kTolerance;
+}
 
 AttnParams make_params(int64_t n_heads, int64_t n_kv_heads, int64_t k_dim, int64_t v_dim, DType k = DType::kF32,
                        DType v = DType::kF32) {
@@ -49,8 +56,8 @@ TEST_CASE("attention is right for every pair of cache types, in prefill and deco
       for (const DType v : kTypes) {
         const AttnParams params = make_params(3, 1, 64, 64, k, v);
         CAPTURE(static_cast<int>(k), static_cast<int>(v));
-        REQUIRE(error_of(params, 0, 70) < kTolerance);
-        REQUIRE(error_of(params, 100, 1) < kTolerance);
+        REQUIRE(error_of(params, 0, 70) < tolerance_of(k, v));
+        REQUIRE(error_of(params, 100, 1) < tolerance_of(k, v));
       }
     }
   });
@@ -71,8 +78,8 @@ TEST_CASE("attention is right for head sizes with and without vector tails", "[a
       for (const DType type : {DType::kQ8_0, DType::kQ4_0}) {
         const AttnParams params = make_params(2, 1, dim, dim, type, type);
         CAPTURE(dim, static_cast<int>(type));
-        REQUIRE(error_of(params, 0, 67) < kTolerance);
-        REQUIRE(error_of(params, 130, 2) < kTolerance);
+        REQUIRE(error_of(params, 0, 67) < kCodeTolerance);
+        REQUIRE(error_of(params, 130, 2) < kCodeTolerance);
       }
     }
   });
@@ -94,10 +101,10 @@ TEST_CASE("attention is right for every grouping of query heads", "[attention]")
 TEST_CASE("contexts of several spans are merged rightly", "[attention]") {
   for_each_isa([](const std::string&) {
     AttnParams params = make_params(2, 1, 32, 32, DType::kQ8_0, DType::kF16);
-    REQUIRE(error_of(params, 2500, 1) < kTolerance);
-    REQUIRE(error_of(params, 2040, 40) < kTolerance);
+    REQUIRE(error_of(params, 2500, 1) < kCodeTolerance);
+    REQUIRE(error_of(params, 2040, 40) < kCodeTolerance);
     params.scale = 2.0F;  // sharp: spans differ widely in their maxima
-    REQUIRE(error_of(params, 2500, 1) < 4 * kTolerance);
+    REQUIRE(error_of(params, 2500, 1) < 4 * kCodeTolerance);
   });
 }
 
@@ -136,7 +143,7 @@ TEST_CASE("a plan of several segments reads exactly its rows", "[attention]") {
     for (const int64_t n : {int64_t{1}, int64_t{100}}) {
       const auto q = Random(3).row(n * 4 * 32, -2, 2);
       const auto wanted = attention_reference(params, cache.region, segments, n_ctx - n, q);
-      REQUIRE(worst_error(attention_fast(params, cache.region, segments, n_ctx - n, q), wanted) < kTolerance);
+      REQUIRE(worst_error(attention_fast(params, cache.region, segments, n_ctx - n, q), wanted) < kCodeTolerance);
     }
   });
 }

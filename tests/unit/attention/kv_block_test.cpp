@@ -80,29 +80,48 @@ TEST_CASE("blocks have the same bytes whatever instruction set wrote them", "[at
   }
 }
 
-TEST_CASE("the kernels' float tiles equal the plain decoder bit for bit", "[attention]") {
+namespace {
+
+// Element d of token `row` in a tile, as AttentionSlots describes tiles.
+float key_of_tile(const std::vector<std::byte>& tile, bool is_quantised, int64_t dim, int64_t d, int64_t row) {
+  if (!is_quantised) return reinterpret_cast<const float*>(tile.data())[d * 64 + row];
+  const auto* codes = reinterpret_cast<const int16_t*>(tile.data());
+  const auto* scales = reinterpret_cast<const float*>(codes + dim * 64);
+  return static_cast<float>(codes[d / 2 * 128 + row * 2 + d % 2]) * scales[d / 32 * 64 + row];
+}
+float value_of_tile(const std::vector<std::byte>& tile, bool is_quantised, int64_t dim, int64_t d, int64_t row) {
+  const int64_t stride = (dim + kernels::kValuePad - 1) / kernels::kValuePad * kernels::kValuePad;
+  if (!is_quantised) return reinterpret_cast<const float*>(tile.data())[row * stride + d];
+  const auto* codes = reinterpret_cast<const int16_t*>(tile.data());
+  const auto* scales = reinterpret_cast<const float*>(codes + dim * 64);
+  return static_cast<float>(codes[(row / 2 * dim + d) * 2 + row % 2]) * scales[d / 32 * 64 + row];
+}
+
+}  // namespace
+
+TEST_CASE("the kernels' tiles equal the plain decoder bit for bit", "[attention]") {
   for_each_isa([](const std::string&) {
     for (const DType type : kTypes) {
-      const bool is_quantised = type == DType::kQ8_0 || type == DType::kQ4_0;
+      const bool is_quantised = attention::is_quantised(type);
       for (const int64_t dim : {int64_t{64}, int64_t{160}, int64_t{is_quantised ? 32 : 37}}) {
         const KvLayout layout{1, dim, dim, type, type};
         const auto block = random_block(layout, 5);
         const int64_t stride = (dim + kernels::kValuePad - 1) / kernels::kValuePad * kernels::kValuePad;
-        std::vector<float> k_tile(static_cast<size_t>(dim * 64), -1.0F);
-        std::vector<float> v_tile(static_cast<size_t>(stride * 64), -1.0F);
+        std::vector<std::byte> k_tile(static_cast<size_t>(dim * 64 * 4), std::byte{0x7f});
+        std::vector<std::byte> v_tile(static_cast<size_t>(stride * 64 * 4), std::byte{0x7f});
         const auto& kernel = kernels::active().attention;
         const int64_t index = attention::kv_index(type);
-        kernel.k_to_f32[index](block.data(), dim, k_tile.data());
-        kernel.v_to_f32[index](block.data() + attention::part_bytes(type, dim), dim, v_tile.data());
+        kernel.k_tile[index](block.data(), dim, k_tile.data());
+        kernel.v_tile[index](block.data() + attention::part_bytes(type, dim), dim, v_tile.data());
         std::vector<float> k(static_cast<size_t>(dim)), v(static_cast<size_t>(dim));
         bool same = true;
         for (int64_t row = 0; row < 64; ++row) {
           attention::decode_kv(layout, block.data(), row, k.data(), v.data());
-          for (int64_t d = 0; d < stride; ++d) {
-            const float wanted = d < dim ? v[static_cast<size_t>(d)] : 0.0F;
-            same = same && v_tile[static_cast<size_t>(row * stride + d)] == wanted;
-            if (d < dim) same = same && k_tile[static_cast<size_t>(d * 64 + row)] == k[static_cast<size_t>(d)];
+          for (int64_t d = 0; d < dim; ++d) {
+            same = same && key_of_tile(k_tile, is_quantised, dim, d, row) == k[static_cast<size_t>(d)];
+            same = same && value_of_tile(v_tile, is_quantised, dim, d, row) == v[static_cast<size_t>(d)];
           }
+          for (int64_t d = dim; d < stride; ++d) same = same && value_of_tile(v_tile, false, dim, d, row) == 0.0F;
         }
         CAPTURE(static_cast<int>(type), dim);
         REQUIRE(same);
