@@ -156,39 +156,50 @@ inline float weigh_row(const AttnTile& t, int64_t row, float shift) {
   return reduce_add(total);
 }
 
-// m[row], decay[row] and gain[row] of kLanes rows at once from the blocks' own maxima, which gain holds on entry.
-template <class Load, class Store>
-inline void update_maxima(const AttnTile& t, int64_t row, const Load& get, const Store& put) {
-  const F32 block = get(t.gain + row);
-  const F32 before = get(t.m + row);
-  const F32 m = vmax(block, before);
-  // All scores -inf (a key row that overflowed): weights would be exp(-inf + inf).
-  const F32 shift = vmax(m, splat(-3e38F));
-  put(t.m + row, m);
-  put(t.decay + row, vexp_weight(before - shift));
-  put(t.gain + row, vexp_weight(block - shift));
-}
+// Up to kSoftmaxRows rows whose maxima are brought up to date in vectors: rows beyond the last are computed and unread.
+struct Maxima {
+  float block[kSoftmaxRows];   // a row's largest score in this block
+  float before[kSoftmaxRows];  // and before it
+  float now[kSoftmaxRows];
+  float decay[kSoftmaxRows];
+  float gain[kSoftmaxRows];
+
+  void update(int64_t rows) {
+    for (int64_t row = 0; row < rows; row += kLanes) {
+      const F32 top = load(block + row);
+      const F32 old = load(before + row);
+      const F32 m = vmax(top, old);
+      // All scores -inf (a key row that overflowed): weights would be exp(-inf + inf).
+      const F32 shift = vmax(m, splat(-3e38F));
+      store(now + row, m);
+      store(decay + row, vexp_weight(old - shift));
+      store(gain + row, vexp_weight(top - shift));
+    }
+  }
+};
 
 // With kOwnMax weights are relative to the block's own maximum and gain says what they are worth, else they are
 // relative to the row's maximum so far.
 template <bool kOwnMax>
 void softmax_block(const AttnTile& t) {
-  float tops[kSoftmaxRows];
+  Maxima maxima;
   for (int64_t first = 0; first < t.rows; first += kSoftmaxRows) {
-    const int64_t end = first + kSoftmaxRows < t.rows ? first + kSoftmaxRows : t.rows;
-    for (int64_t row = first; row < end; ++row) tops[row - first] = t.gain[row] = top_score(t, row);
-    int64_t row = first;
-    for (; row + kLanes <= end; row += kLanes) update_maxima(t, row, load, store);
-    const int64_t rest = end - row;
-    if (rest > 0) {
-      update_maxima(
-          t, row, [rest](const float* p) { return load_part(p, rest); },
-          [rest](float* p, F32 x) { store_part(p, x, rest); });
+    const int64_t count = first + kSoftmaxRows < t.rows ? kSoftmaxRows : t.rows - first;
+    for (int64_t i = 0; i < count; ++i) {
+      maxima.block[i] = top_score(t, first + i);
+      maxima.before[i] = t.m[first + i];
     }
-    for (row = first; row < end; ++row) {
-      const float base = kOwnMax ? tops[row - first] : t.m[row];
+    // Lanes without a row: whatever lies there may be subnormal, which costs hundreds of cycles.
+    for (int64_t i = count; i % kLanes != 0; ++i) maxima.block[i] = maxima.before[i] = 0.0F;
+    maxima.update(count);
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t row = first + i;
+      const float base = kOwnMax ? maxima.block[i] : maxima.now[i];
       const float sum = weigh_row(t, row, base < -3e38F ? -3e38F : base);
-      t.l[row] = t.l[row] * t.decay[row] + (kOwnMax ? sum * t.gain[row] : sum);
+      t.m[row] = maxima.now[i];
+      t.l[row] = t.l[row] * maxima.decay[i] + (kOwnMax ? sum * maxima.gain[i] : sum);
+      t.decay[row] = maxima.decay[i];
+      t.gain[row] = maxima.gain[i];
     }
   }
 }

@@ -47,11 +47,19 @@ struct KeyPairsQ4 {
 };
 
 // Column `group` of the scales [64, groups] as 64 floats.
-inline const float* scale_column(const uint16_t* halves, int64_t groups, int64_t group, float* buffer) {
-  uint16_t column[kKvBlock];
-  for (int64_t key = 0; key < kKvBlock; ++key) column[key] = halves[key * groups + group];
-  for (int64_t key = 0; key < kKvBlock; key += kLanes) store(buffer + key, load_f16(column + key));
-  return buffer;
+inline void scale_column(const uint16_t* halves, int64_t groups, int64_t group, float* out) {
+  for (int64_t key = 0; key < kKvBlock; key += kLanes) {
+    const uint16_t* p = halves + key * groups + group;
+    if (groups == 1) {
+      store(out + key, load_f16(p));
+    } else if (groups == 2) {
+      store(out + key, load_every_other_f16(halves + key * groups, group));
+    } else {
+      uint16_t column[kLanes];
+      for (int64_t i = 0; i < kLanes; ++i) column[i] = p[i * groups];
+      store(out + key, load_f16(column));
+    }
+  }
 }
 
 struct ValuePairsQ8 {
@@ -64,7 +72,10 @@ struct ValuePairsQ8 {
     const int8_t* row = p + 2 * step * dim + column;
     interleave_i8(row, row + dim, out);
   }
-  const float* scales(int64_t group, float* buffer) const { return scale_column(halves, dim / kGroup, group, buffer); }
+  const float* scales(int64_t group, float* buffer) const {
+    scale_column(halves, dim / kGroup, group, buffer);
+    return buffer;
+  }
 };
 struct ValuePairsQ4 {
   const uint8_t* p;
@@ -76,7 +87,10 @@ struct ValuePairsQ4 {
     const uint8_t* row = p + step * dim + column / kGroup * (kGroup / 2);
     interleave_q4(row, row + dim / 2, column % kGroup < kGroup / 2 ? 0 : 4, out);
   }
-  const float* scales(int64_t group, float* buffer) const { return scale_column(halves, dim / kGroup, group, buffer); }
+  const float* scales(int64_t group, float* buffer) const {
+    scale_column(halves, dim / kGroup, group, buffer);
+    return buffer;
+  }
 };
 
 // A converted part: pairs [steps, columns], then scales [dim / 32, 64] as floats.
@@ -253,14 +267,16 @@ struct PairValues {
 
 // factors = scales / unit within [lo, hi), else 0. Returns unit.
 inline float weight_factors(const float* scales, int64_t lo, int64_t hi, float* factors) {
-  F32 top = splat(0.0F);
-  for (int64_t key = 0; key < kKvBlock; key += kLanes) store(factors + key, load(scales + key));
-  for (int64_t key = 0; key < lo; ++key) factors[key] = 0.0F;
-  for (int64_t key = hi; key < kKvBlock; ++key) factors[key] = 0.0F;
-  for (int64_t key = 0; key < kKvBlock; key += kLanes) top = vmax(top, vabs(load(factors + key)));
+  const bool whole = lo == 0 && hi == kKvBlock;
+  if (!whole) {
+    for (int64_t key = 0; key < kKvBlock; ++key) factors[key] = key >= lo && key < hi ? scales[key] : 0.0F;
+    scales = factors;
+  }
+  F32 top = vabs(load(scales));
+  for (int64_t key = kLanes; key < kKvBlock; key += kLanes) top = vmax(top, vabs(load(scales + key)));
   const float largest = reduce_max(top);
   const F32 inverse = splat(largest > 0.0F ? kCodeMax / largest : 0.0F);
-  for (int64_t key = 0; key < kKvBlock; key += kLanes) store(factors + key, load(factors + key) * inverse);
+  for (int64_t key = 0; key < kKvBlock; key += kLanes) store(factors + key, load(scales + key) * inverse);
   return largest / kCodeMax;
 }
 

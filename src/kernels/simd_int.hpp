@@ -27,6 +27,7 @@ constexpr int64_t kUnit = kUnitColumns / kLanes;  // vectors of 16 columns
 // splat_pair: the pair p[0], p[1] in all lanes.  load_pairs, store_pairs: kLanes pairs.  store_i16: kLanes floats
 // rounded to nearest even, within 16 bits.
 // interleave_i8: pairs (a[i], b[i]), i < 16.  split_q4: pairs (low, high four bits of p[i]), each less 8.
+// load_every_other_f16: p[which], p[which + 2], ... as floats; which is 0 or 1.
 // interleave_q4: pairs of ((a[i] >> shift) & 15) - 8 and the same of b.
 #if defined(LCRUN_SIMD_AVX512)
 inline I32 zero_i32() { return _mm512_setzero_si512(); }
@@ -47,6 +48,10 @@ inline I32 dot_pairs(I32 sum, I32 a, I32 b) {
 inline void store_i16(int16_t* p, F32 x) {
   const __m256i words = _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(x));
   _mm256_storeu_si256(static_cast<__m256i*>(static_cast<void*>(p)), words);
+}
+inline F32 load_every_other_f16(const uint16_t* p, int64_t which) {
+  const __m512i both = _mm512_loadu_si512(p);
+  return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(which == 0 ? both : _mm512_srli_epi32(both, 16)));
 }
 inline I32 join_words(I32 low, I32 high) {
   return _mm512_mask_blend_epi16(0xAAAAAAAAU, low, _mm512_slli_epi32(high, 16));
@@ -89,6 +94,11 @@ inline void store_i16(int16_t* p, F32 x) {
   const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(n), _mm256_extracti128_si256(n, 1));
   _mm_storeu_si128(static_cast<__m128i*>(static_cast<void*>(p)), words);
 }
+inline F32 load_every_other_f16(const uint16_t* p, int64_t which) {
+  const __m256i both = _mm256_loadu_si256(static_cast<const __m256i*>(static_cast<const void*>(p)));
+  const __m256i low = _mm256_and_si256(which == 0 ? both : _mm256_srli_epi32(both, 16), _mm256_set1_epi32(0xffff));
+  return _mm256_cvtph_ps(_mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1)));
+}
 inline __m128i load_16_bytes(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
 inline void interleave_i8(const int8_t* a, const int8_t* b, I32* out) {
   const __m128i first = load_16_bytes(a), second = load_16_bytes(b);
@@ -121,6 +131,10 @@ inline I32 dot_pairs(I32 sum, I32 a, I32 b) {
   return vaddq_s32(sum, vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y)));
 }
 inline void store_i16(int16_t* p, F32 x) { vst1_s16(p, vqmovn_s32(vcvtnq_s32_f32(x))); }
+inline F32 load_every_other_f16(const uint16_t* p, int64_t which) {
+  const uint16x4x2_t both = vld2_u16(p);
+  return vcvt_f32_f16(vreinterpret_f16_u16(which == 0 ? both.val[0] : both.val[1]));
+}
 // 32 bytes in order as 16 pairs.
 inline void widen_pairs(int8x16_t first, int8x16_t second, I32* out) {
   out[0] = vreinterpretq_s32_s16(vmovl_s8(vget_low_s8(first)));
@@ -161,6 +175,7 @@ inline void store_i16(int16_t* p, F32 x) {
   const float bounded = vmin(vmax(x, -32768.0F), 32767.0F);
   *p = static_cast<int16_t>(static_cast<int32_t>((bounded + magic) - magic));
 }
+inline F32 load_every_other_f16(const uint16_t* p, int64_t which) { return load_f16(p + which); }
 inline void interleave_i8(const int8_t* a, const int8_t* b, I32* out) {
   for (int64_t i = 0; i < kUnit; ++i) out[i] = join_words(a[i], b[i]);
 }
