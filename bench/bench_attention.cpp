@@ -8,7 +8,7 @@
 // --depth counts the keys before the batch. Layers are caches of the same contents at other addresses, visited in
 // turns, so that a small cache does not stay in the processor's. Each figure is the best of several runs, in processor
 // time with one thread. Output is one line each:
-//   isa K/V heads depth rows threads: microseconds a layer, GFLOP/s (share of the FMA probe), GB/s (share of the stream)
+//   isa K/V heads depth rows threads: us a layer, GFLOP/s (share of the FMA probe), GB/s (share of the stream)
 #include <algorithm>
 #include <array>
 #include <chrono>
