@@ -17,7 +17,7 @@ constexpr ProductChoice kChoices[] = {
     {"avx512", 1, kGroupRows, "int8 by VPMADDUBSW, 512 bits, exact"},
     {"avx512vnni", 1, kGroupRows, "int8 by VPDPBUSD, 512 bits"},
     {"avx512amx", 1, 7, "int8 by VPDPBUSD, 512 bits"},
-    {"avx512amx", 8, kGroupRows, "int8 by AMX tiles"},
+    {"avx512amx", 8, kGroupRows, "int8 by AMX tiles (super blocks: in groups of 16)"},
     {"neon", 1, kGroupRows, "int8 by SMULL and SADALP, 128 bits"},
     {"neondot", 1, kGroupRows, "int8 by SDOT, 128 bits"},
 };

@@ -22,13 +22,9 @@ struct AmxTiles {
       uint8_t rows[16] = {};
     } config;
     static_assert(sizeof(Config) == 64);
-    for (int i = 0; i < 2; ++i) {
-      config.row_bytes[i] = 64;
-      config.rows[i] = static_cast<uint8_t>(rows);
-      config.row_bytes[2 + i] = static_cast<uint16_t>(bytes);
-      config.rows[2 + i] = static_cast<uint8_t>(rows);
-      config.row_bytes[4 + i] = 64;
-      config.rows[4 + i] = static_cast<uint8_t>(bytes / 4);
+    for (int i = 0; i < 8; ++i) {
+      config.row_bytes[i] = static_cast<uint16_t>(i == 4 || i == 5 ? bytes : 64);
+      config.rows[i] = static_cast<uint8_t>(i < 6 ? rows : bytes / 4);
     }
     __asm__ volatile("ldtilecfg %0" : : "m"(config));
   }

@@ -58,7 +58,7 @@ struct VnniCodes {
     const __m256i code = codes_of<V, Kind, Index>(step);
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) {
-      sums[c] = _mm256_dpbusd_avx_epi32(sums[c], code, V::broadcast4(q + c * kStep + 4 * Index));
+      sums[c] = _mm256_dpbusd_avx_epi32(sums[c], code, V::broadcast4(q + c * row_bytes(kPackings[Kind]) + 4 * Index));
     }
   }
   template <int C>

@@ -59,7 +59,8 @@ struct VnniCodes {
 #pragma GCC unroll 16
     for (int i = first; i < first + count; ++i) {
 #pragma GCC unroll 16
-      for (int c = 0; c < C; ++c) sums[c] = _mm512_dpbusd_epi32(sums[c], v[i], V::broadcast4(q + c * kStep + 4 * i));
+      for (int c = 0; c < C; ++c)
+        sums[c] = _mm512_dpbusd_epi32(sums[c], v[i], V::broadcast4(q + c * row_bytes(kPackings[Kind]) + 4 * i));
     }
   }
 };
@@ -103,7 +104,41 @@ struct MatmulBackend {
       _mm512_store_si512(out + 64 * i, _mm512_sub_epi8(codes[i], Bytes512::splat(kPackings[Kind].zero_point)));
     }
   }
-  static F convert(const int32_t* p) { return _mm512_cvtepi32_ps(_mm512_load_si512(p)); }
+  // The same times a factor of each row and sub-block, at most 13 bits and a sign: 128 * high + low.
+  template <int Kind>
+  static void unpack_products(const uint8_t* step, const I* factors, int8_t* low, int8_t* high) {
+    constexpr int kSubs = kStep / kPackings[Kind].sub_block;
+    __m512i codes[8];
+    unpack_codes<Bytes512, Kind>(step, codes);
+    const __m512i half = _mm512_set1_epi16(64);
+    const __m512i low_bytes = _mm512_set1_epi16(255);
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+      const __m512i both = factors[i * kSubs / 8];
+      const __m512i factor = _mm512_mask_blend_epi16(0xaaaaaaaa, both, _mm512_slli_epi32(both, 16));
+      const __m512i code = _mm512_sub_epi8(codes[i], Bytes512::splat(kPackings[Kind].zero_point));
+      const __m512i even = _mm512_mullo_epi16(_mm512_srai_epi16(_mm512_slli_epi16(code, 8), 8), factor);
+      const __m512i odd = _mm512_mullo_epi16(_mm512_srai_epi16(code, 8), factor);
+      const __m512i even_high = _mm512_srai_epi16(_mm512_add_epi16(even, half), 7);
+      const __m512i odd_high = _mm512_srai_epi16(_mm512_add_epi16(odd, half), 7);
+      const __m512i even_low = _mm512_sub_epi16(even, _mm512_slli_epi16(even_high, 7));
+      const __m512i odd_low = _mm512_sub_epi16(odd, _mm512_slli_epi16(odd_high, 7));
+      const auto bytes = [&](__m512i a, __m512i b) { return Bytes512::merge(_mm512_slli_epi16(b, 8), a, low_bytes); };
+      _mm512_store_si512(low + 64 * i, bytes(even_low, odd_low));
+      _mm512_store_si512(high + 64 * i, bytes(even_high, odd_high));
+    }
+  }
+  static F convert(I x) { return _mm512_cvtepi32_ps(x); }
+  static I load(const int32_t* p) { return _mm512_load_si512(p); }
+  static I add(I a, I b) { return _mm512_add_epi32(a, b); }
+  static I mul(I a, I b) { return _mm512_mullo_epi32(a, b); }
+  template <int N>
+  static I shift_left(I x) {
+    return _mm512_slli_epi32(x, N);
+  }
+  static I load_int8(const uint8_t* p) { return _mm512_cvtepi8_epi32(load16(p)); }
+  static I load_uint8(const uint8_t* p) { return _mm512_cvtepu8_epi32(load16(p)); }
+  static I load_nibble(const uint8_t* p) { return _mm512_and_si512(load_uint8(p), splat(15)); }
   // See matmul_layout.hpp, kSumStart.
   static F to_float(I sum) { return _mm512_sub_ps(_mm512_castsi512_ps(sum), splat(kSumStartValue)); }
   static F scaled(I sum, F scale, F shift) { return _mm512_fmadd_ps(_mm512_castsi512_ps(sum), scale, shift); }

@@ -95,7 +95,7 @@ struct RunScales {
 
 // The activations of one step, from the tile's first row on.
 struct StepInput {
-  const int8_t* q;       // [rows, 32]
+  const int8_t* q;       // of the first row; others follow after row_bytes each
   const float* d;        // [rows]
   const float* sums;     // [rows, subs], offset forms only
   const int32_t* start;  // [rows, subs], forms with a zero point only
@@ -119,7 +119,7 @@ inline void add_step(typename B::F* acc, const typename B::template Codes<Kind>&
       else
         sums[c] = B::splat(kSumStart);
     }
-    B::template dot<Kind, C>(codes, s * 8 / kSubs, 8 / kSubs, in.q + row * kStep, sums);
+    B::template dot<Kind, C>(codes, s * 8 / kSubs, 8 / kSubs, in.q + row * row_bytes(kPack), sums);
 #pragma GCC unroll 16
     for (int c = 0; c < C; ++c) {
       if (s > 0)
@@ -194,7 +194,8 @@ inline StepInput input_at(const Group& group, int64_t step, int64_t row) {
   constexpr int kSubs = kStep / kPack.sub_block;
   const int64_t cell = step * group.width + row;
   StepInput in{};
-  in.q = group.q + cell * kStep;
+  constexpr int kRunSteps = run_steps(kPack);
+  in.q = group.q + (step / kRunSteps * group.width + row) * row_bytes(kPack) + step % kRunSteps * kStep;
   in.d = group.d + cell;
   if constexpr (kPack.has_offset()) in.sums = (kSubs == 1 ? group.sums32 : group.sums16) + cell * kSubs;
   if constexpr (kPack.zero_point != 0) in.start = group.start[start_plane_of(kPack)] + cell * kSubs;
@@ -239,11 +240,12 @@ inline void packed_tile(const PackedTile& m, const Place& at, int lane) {
       }
       panel += kCodeBytes;
       scales += step_scale_bytes(kPack);
-      in.q += width * kStep;
+      in.q += kStep;
       in.d += width;
       if constexpr (kPack.has_offset()) in.sums += width * kSubs;
       if constexpr (kPack.zero_point != 0) in.start += width * kSubs;
     }
+    in.q += (width - 1) * row_bytes(kPack);
   }
 #pragma GCC unroll 16
   for (int t = 0; t < T; ++t) {
@@ -398,7 +400,7 @@ void quantize_row(const float* x, int64_t cols, int64_t steps, int64_t row, cons
     }
     const int64_t at = step * g.width + row;
     int32_t sums[2];
-    quantize_step<B>(in, scale, g.q + at * kStep, sums);
+    quantize_step<B>(in, scale, g.q + ((step / steps * g.width + row) * steps + step % steps) * kStep, sums);
     const float d = scale.d;
     g.d[at] = d;
     g.sums32[at] = d * static_cast<float>(sums[0] + sums[1]);

@@ -89,11 +89,14 @@ constexpr int start_plane_of(const Packing& p) {
   return -1;  // no zero point
 }
 
+// Activations of a row that lie together: those of a run.
+constexpr int row_bytes(const Packing& p) { return kStep * run_steps(p); }
+
 // One group of activation rows, quantised in blocks of 32 or 256 (whose steps then have equal d): x ~ d * q with
 // d = max |x| / 127. A block that holds NaN or infinity has q = 0 and d = NaN, so that every product of the row is NaN.
 struct Group {
   int64_t width;                     // rows
-  int8_t* q;                         // [n_steps, width, 32]
+  int8_t* q;                         // [n_steps / steps, width, 32 * steps], where a block has `steps` steps: 1 or 8
   float* d;                          // [n_steps, width]
   float* sums32;                     // [n_steps, width]: d * sum of q over the step
   float* sums16;                     // [n_steps, width, 2]: the same for its halves

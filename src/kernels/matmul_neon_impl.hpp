@@ -79,7 +79,7 @@ struct MatmulBackend {
     constexpr int kFits = is_wide<Kind>() ? 2 : 2 * sums_in_16_bits(kPackings[Kind]);
     const int run = kFits < count ? kFits : count;
 #pragma GCC unroll 8
-    for (int c = 0; c < C; ++c, q += kStep) {
+    for (int c = 0; c < C; ++c, q += row_bytes(kPackings[Kind])) {
       if constexpr (is_wide<Kind>()) sums[c] = vdupq_n_s32(kSumStart);
 #pragma GCC unroll 8
       for (int begin = first; begin < first + count; begin += run) {

@@ -136,7 +136,7 @@ struct MatmulBackend {
 
   template <int Kind, int C>
   static void dot(const Codes<Kind>& codes, int first, int count, const int8_t* q, I* sums) {
-    for (int c = 0; c < C; ++c, q += kStep) {
+    for (int c = 0; c < C; ++c, q += row_bytes(kPackings[Kind])) {
       for (int v = first; v < first + count; ++v) {
         for (int r = 0; r < kLanes; ++r) {
           for (int i = 0; i < 4; ++i) sums[c].v[r] += codes.v[v][4 * r + i] * q[4 * v + i];
@@ -149,8 +149,48 @@ struct MatmulBackend {
     const Codes<Kind> codes = unpack<Kind>(step, 0);
     for (int i = 0; i < 8 * 64; ++i) out[i] = static_cast<int8_t>(codes.v[i / 64][i % 64] - kPackings[Kind].zero_point);
   }
-  static F convert(const int32_t* p) {
-    return make([&](int i) { return static_cast<float>(p[i]); });
+  // The same times a factor of each row and sub-block, as 128 * high + low.
+  template <int Kind>
+  static void unpack_products(const uint8_t* step, const I* factors, int8_t* low, int8_t* high) {
+    constexpr int kSubs = kStep / kPackings[Kind].sub_block;
+    int8_t codes[8 * 64];
+    unpack_signed<Kind>(step, codes);
+    for (int i = 0; i < 8 * 64; ++i) {
+      const int product = codes[i] * factors[i / 64 * kSubs / 8].v[i % 64 / 4];
+      high[i] = static_cast<int8_t>((product + 64) >> 7);
+      low[i] = static_cast<int8_t>(product - 128 * high[i]);
+    }
+  }
+  template <class Make>
+  static I make_int(Make value_of) {
+    I out;
+    for (int i = 0; i < kLanes; ++i) out.v[i] = value_of(i);
+    return out;
+  }
+  static F convert(const I& x) {
+    return make([&](int i) { return static_cast<float>(x.v[i]); });
+  }
+  static I load(const int32_t* p) {
+    return make_int([&](int i) { return p[i]; });
+  }
+  static I add(const I& a, const I& b) {
+    return make_int([&](int i) { return a.v[i] + b.v[i]; });
+  }
+  static I mul(const I& a, const I& b) {
+    return make_int([&](int i) { return a.v[i] * b.v[i]; });
+  }
+  template <int N>
+  static I shift_left(const I& x) {
+    return make_int([&](int i) { return x.v[i] * (1 << N); });
+  }
+  static I load_int8(const uint8_t* p) {
+    return make_int([&](int i) { return static_cast<int8_t>(p[i]); });
+  }
+  static I load_uint8(const uint8_t* p) {
+    return make_int([&](int i) { return p[i]; });
+  }
+  static I load_nibble(const uint8_t* p) {
+    return make_int([&](int i) { return p[i] & 15; });
   }
   static F to_float(const I& sum) {
     return make([&](int i) { return static_cast<float>(sum.v[i] - kSumStart); });

@@ -6,48 +6,43 @@
 // without zero points, once for all groups of rows of the call. Each step has scales of its own, so its integer sums
 // leave the tile by way of memory and go through the float operations of add_step (matmul_impl.hpp) in the same order:
 // the bits are those of the rows computed without tiles. The tiles of a step are at work while the sums of the step
-// before are scaled. Results wait in y between chunks.
+// before are scaled. Results wait in y between chunks. Super blocks: see matmul_super_impl.hpp.
 //
-// Tiles gives, for tiles 0 and 1 (sums: [rows, 16] 32-bit), 2 and 3 (activations: [rows, bytes] signed bytes), 4 and 5
+// Tiles gives, for tiles 0 to 3 (sums: [rows, 16] 32-bit), 4 and 5 (activations: [rows, bytes] signed bytes), 6 and 7
 // (codes: [bytes / 4, 16, 4] signed bytes):
 //   configure(rows, bytes), zero<N>(), load<N>(from, stride), store<N>(to, stride), multiply<S, A, C>(): S += A * C,
 //   release(): frees the tiles
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "src/kernels/matmul_impl.hpp"
+#include "src/kernels/matmul_super_impl.hpp"
 
 namespace lcrun::kernels {
 namespace LCRUN_TARGET {
 namespace {
 
-constexpr int kChunkSteps = 32;  // 16 KiB of unpacked codes: half of a level 1 cache
-constexpr int kStepCodes = kPanelRows * kStep;
-
 // Some steps of a panel, unpacked.
 template <class B, int Kind>
-struct Chunk {
+struct StepChunk {
   static constexpr Packing kPack = kPackings[Kind];
-  static_assert(B::kLanes == kPanelRows && kChunkSteps % run_steps(kPack) == 0);
-  alignas(64) int8_t codes[kChunkSteps][kStepCodes];
-  StepScales<B, Kind> scales[kChunkSteps];
+  static constexpr int kSteps = 32;  // 16 KiB of codes: a third of a level 1 cache
+  static constexpr int kTileBytes = kPack.sub_block;
+  alignas(64) int8_t codes[kSteps][kStepCodes];
+  StepScales<B, Kind> scales[kSteps];
   int steps;
 
   void unpack(const uint8_t* panel, int64_t n_steps, int64_t first) {
-    constexpr int kRunSteps = run_steps(kPack);
-    steps = static_cast<int>(n_steps - first < kChunkSteps ? n_steps - first : kChunkSteps);
-    const uint8_t* scale = panel + n_steps * code_bytes(kPack) + first / kRunSteps * run_bytes(kPack);
+    steps = static_cast<int>(n_steps - first < kSteps ? n_steps - first : kSteps);
+    const uint8_t* scale = panel + n_steps * code_bytes(kPack) + first * run_bytes(kPack);
     panel += first * code_bytes(kPack);
-    for (int s = 0; s < steps;) {
-      const auto run = RunScales<B, Kind>::load(scale, 0);
-      scale += run_header_bytes(kPack);
-      for (int end = s + kRunSteps; s < end; ++s) {
-        B::template unpack_signed<Kind>(panel, codes[s]);
-        scales[s] = run.step(scale, 0);
-        panel += code_bytes(kPack);
-        scale += step_scale_bytes(kPack);
-      }
+    for (int s = 0; s < steps; ++s) {
+      B::template unpack_signed<Kind>(panel, codes[s]);
+      scales[s] = RunScales<B, Kind>::load(scale, 0).step(nullptr, 0);
+      panel += code_bytes(kPack);
+      scale += run_bytes(kPack);
     }
   }
 };
@@ -56,21 +51,17 @@ struct Chunk {
 template <class B, class Tiles, int Kind, int T>
 struct TileSums {
   static constexpr Packing kPack = kPackings[Kind];
-  static constexpr int kSubs = kStep / kPack.sub_block;
-  static constexpr int64_t kLine = 64;
-  alignas(64) int32_t sums[2][kSubs][T][kPanelRows];
+  static_assert(kPack.sub_block == kStep);
+  alignas(64) int32_t sums[2][T][kPanelRows];
 
   // Multiplies the codes and activations of a step into sums[Slot].
   template <int Slot>
   void start(const int8_t* codes, const int8_t* q) {
-#pragma GCC unroll 2
-    for (int s = 0; s < kSubs; ++s) {
-      Tiles::template load<2 + Slot>(q + s * kPack.sub_block, kStep);
-      Tiles::template load<4 + Slot>(codes + s * (kStepCodes / kSubs), kLine);
-      Tiles::template zero<Slot>();
-      Tiles::template multiply<Slot, 2 + Slot, 4 + Slot>();
-      Tiles::template store<Slot>(sums[Slot][s], kLine);
-    }
+    Tiles::template load<4 + Slot>(q, kStep);
+    Tiles::template load<6 + Slot>(codes, kTileLine);
+    Tiles::template zero<Slot>();
+    Tiles::template multiply<Slot, 4 + Slot, 6 + Slot>();
+    Tiles::template store<Slot>(sums[Slot], kTileLine);
   }
 
   // add_step over sums[Slot]. Inlined by force: the results have to stay in registers.
@@ -79,22 +70,16 @@ struct TileSums {
                                              typename B::F (&acc)[T]) const {
 #pragma GCC unroll 16
     for (int t = 0; t < T; ++t) {
-      auto product = B::mul(B::convert(sums[Slot][0][t]), scales.scale[0]);
-      if constexpr (kSubs == 2) product = B::fma(B::convert(sums[Slot][1][t]), scales.scale[1], product);
+      const auto product = B::mul(B::convert(B::load(sums[Slot][t])), scales.scale[0]);
       acc[t] = B::fma(product, B::broadcast(in.d + t), acc[t]);
-      if constexpr (kPack.has_offset()) {
-#pragma GCC unroll 2
-        for (int s = 0; s < kSubs; ++s) {
-          acc[t] = B::fma(scales.offset[s], B::broadcast(in.sums + t * kSubs + s), acc[t]);
-        }
-      }
+      if constexpr (kPack.has_offset()) acc[t] = B::fma(scales.offset[0], B::broadcast(in.sums + t), acc[t]);
     }
   }
 };
 
 // T rows of a group times a chunk of a panel, added to what earlier chunks left in y.
 template <class B, class Tiles, int Kind, int T>
-inline void tile_rows(const PackedTile& m, const Chunk<B, Kind>& chunk, const Place& at, int64_t first_step) {
+inline void tile_rows(const PackedTile& m, const StepChunk<B, Kind>& chunk, const Place& at, int64_t first_step) {
   const Group& group = *at.group;
   const int64_t stride = group.width * kStep;
   const int8_t* q = group.q + first_step * stride + at.row * kStep;
@@ -123,9 +108,11 @@ inline void tile_rows(const PackedTile& m, const Chunk<B, Kind>& chunk, const Pl
 // T rows of each of `n_groups` groups from `first_group` on.
 template <class B, class Tiles, int Kind, int T>
 void tile_groups(const PackedTile& m, int64_t first_group, int64_t n_groups) {
-  Tiles::configure(T, kPackings[Kind].sub_block);
-  Chunk<B, Kind> chunk;
-  for (int64_t step = 0; step < m.n_steps; step += kChunkSteps) {
+  using Chunk = std::conditional_t<kPackings[Kind].is_super(), SuperChunk<B, Kind>, StepChunk<B, Kind>>;
+  static_assert(B::kLanes == kPanelRows);
+  Tiles::configure(T, Chunk::kTileBytes);
+  Chunk chunk;
+  for (int64_t step = 0; step < m.n_steps; step += Chunk::kSteps) {
     for (int64_t p = 0; p < m.n_panels; ++p) {
       chunk.unpack(m.panels + p * m.panel_bytes, m.n_steps, step);
       for (int64_t g = first_group; g < first_group + n_groups; ++g) {
@@ -136,6 +123,19 @@ void tile_groups(const PackedTile& m, int64_t first_group, int64_t n_groups) {
   Tiles::release();
 }
 
+// Rows of group g from `row` on without tiles.
+template <class B, int Kind>
+inline void untiled_rows(const PackedTile& m, int64_t g, int64_t row) {
+  for (int64_t p = 0; p < m.n_panels; ++p) {
+    Place at = place_at(m, g, p);
+    at.row = row;
+    if constexpr (kPackings[Kind].is_super())
+      super_rows<B, Kind>(m, at);
+    else
+      packed_group<B, Kind>(m, at);
+  }
+}
+
 // As multiply_packed. Rows that do not fill a tile of 16 or 8 go without.
 template <class B, class Tiles, int Kind>
 void multiply_tiled(const PackedTile& m) {
@@ -144,13 +144,12 @@ void multiply_tiled(const PackedTile& m) {
   const int64_t full = width == kGroupRows ? m.n_groups : last;
   if (full > 0) tile_groups<B, Tiles, Kind, kGroupRows>(m, 0, full);
   if (full == m.n_groups) return;
-  const int64_t tiled = width >= 8 ? 8 : 0;
-  if (tiled > 0) tile_groups<B, Tiles, Kind, 8>(m, last, 1);
-  for (int64_t p = 0; p < m.n_panels; ++p) {
-    Place at = place_at(m, last, p);
-    at.row = tiled;
-    packed_group<B, Kind>(m, at);
+  // Planes of super blocks cost too much for 8 rows.
+  const int64_t tiled = width >= 8 && !kPackings[Kind].is_super() ? 8 : 0;
+  if constexpr (!kPackings[Kind].is_super()) {
+    if (tiled > 0) tile_groups<B, Tiles, Kind, 8>(m, last, 1);
   }
+  untiled_rows<B, Kind>(m, last, tiled);
 }
 
 }  // namespace

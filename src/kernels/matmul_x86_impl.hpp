@@ -29,7 +29,7 @@ struct PairCodes {
     constexpr int kFits = sums_in_16_bits(kPackings[Kind]);
     const int run = kFits < count ? kFits : count;
 #pragma GCC unroll 8
-    for (int c = 0; c < C; ++c, q += kStep) {
+    for (int c = 0; c < C; ++c, q += row_bytes(kPackings[Kind])) {
 #pragma GCC unroll 8
       for (int begin = first; begin < first + count; begin += run) {
         auto sum = V::multiply_pairs(v[begin], V::broadcast4(q + 4 * begin));
@@ -62,7 +62,7 @@ struct PairCodes<V, Kind, true> {
   template <int C>
   void dot(int first, int count, const int8_t* q, typename V::Bytes* sums) const {
 #pragma GCC unroll 8
-    for (int c = 0; c < C; ++c, q += kStep) {
+    for (int c = 0; c < C; ++c, q += row_bytes(kPackings[Kind])) {
       auto activation = V::broadcast4(q + 4 * first);
       auto low_sum = V::multiply_pairs(low[first], activation);
       auto high_sum = V::multiply_pairs(high[first], activation);

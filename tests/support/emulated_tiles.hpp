@@ -12,7 +12,7 @@ namespace LCRUN_TARGET {
 namespace {
 
 struct EmulatedTiles {
-  static constexpr int kTiles = 6;
+  static constexpr int kTiles = 8;
   struct Tile {
     int rows = 0;
     int bytes = 0;
@@ -39,8 +39,8 @@ struct EmulatedTiles {
     state().configured = true;
     for (int i = 0; i < kTiles; ++i) {
       Tile& tile = state().tiles[i];
-      tile.rows = i < 4 ? rows : bytes / 4;
-      tile.bytes = i == 2 || i == 3 ? bytes : 64;
+      tile.rows = i < 6 ? rows : bytes / 4;
+      tile.bytes = i == 4 || i == 5 ? bytes : 64;
       std::memset(tile.data, 0x55, sizeof(tile.data));
     }
   }
