@@ -4,32 +4,13 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
-#include <sstream>
 #include <string>
 
+#include "src/base/cgroup.hpp"
 #include "src/base/parallel.hpp"
 
 namespace lcrun {
 namespace {
-
-// The path of this process's cgroup under a controller ("" = the unified hierarchy), or "" when there is none.
-std::string cgroup_path(const std::string& controller) {
-  std::ifstream file("/proc/self/cgroup");
-  std::string line;
-  while (std::getline(file, line)) {
-    const size_t first = line.find(':');
-    const size_t second = line.find(':', first + 1);
-    if (first == std::string::npos || second == std::string::npos) continue;
-    const std::string names = line.substr(first + 1, second - first - 1);
-    std::istringstream list(names);
-    std::string name;
-    if (names.empty() && controller.empty()) return line.substr(second + 1);
-    while (std::getline(list, name, ',')) {
-      if (name == controller) return line.substr(second + 1);
-    }
-  }
-  return "";
-}
 
 // CPUs allowed by one cgroup directory, or a huge number when it sets no quota.
 double quota_of(const std::string& dir, bool unified) {
@@ -53,14 +34,8 @@ double quota_of(const std::string& dir, bool unified) {
 double cgroup_cpu_limit() {
   double limit = 1e9;
   for (const bool unified : {true, false}) {
-    const std::string root = unified ? "/sys/fs/cgroup" : "/sys/fs/cgroup/cpu";
-    std::string path = cgroup_path(unified ? "" : "cpu");
-    for (;;) {
-      limit = std::min(limit, quota_of(root + path, unified));
-      const size_t slash = path.find_last_of('/');
-      if (path.empty() || slash == std::string::npos) break;
-      path.resize(slash);
-    }
+    for (const std::string& dir : cgroup_directories(unified ? "" : "cpu"))
+      limit = std::min(limit, quota_of(dir, unified));
   }
   return limit;
 }

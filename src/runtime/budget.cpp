@@ -8,6 +8,7 @@
 #include <string>
 
 #include "src/attention/attention.hpp"
+#include "src/base/cgroup.hpp"
 #include "storage/region.hpp"
 
 namespace lcrun::runtime {
@@ -42,36 +43,6 @@ uint64_t number_in(const char* path, std::string_view name, uint64_t fallback) {
     if (word == name && file >> value) return value;
   }
   return fallback;
-}
-
-// A file that holds one number; "max" and what cannot be read give `fallback`.
-uint64_t number_of_file(const std::string& path, uint64_t fallback) {
-  std::ifstream file(path);
-  uint64_t value = 0;
-  return file >> value ? value : fallback;
-}
-
-// What the control group (version 2, else 1) leaves.
-uint64_t cgroup_room() {
-  constexpr uint64_t kNone = std::numeric_limits<uint64_t>::max();
-  std::string path = "/sys/fs/cgroup";
-  std::ifstream own("/proc/self/cgroup");
-  std::string line;
-  while (std::getline(own, line)) {
-    if (line.rfind("0::", 0) == 0) path += line.substr(3);
-  }
-  uint64_t limit = number_of_file(path + "/memory.max", kNone);
-  uint64_t used = number_of_file(path + "/memory.current", 0);
-  if (limit == kNone) {
-    limit = number_of_file("/sys/fs/cgroup/memory.max", kNone);
-    used = number_of_file("/sys/fs/cgroup/memory.current", 0);
-  }
-  if (limit == kNone) {
-    limit = number_of_file("/sys/fs/cgroup/memory/memory.limit_in_bytes", kNone);
-    used = number_of_file("/sys/fs/cgroup/memory/memory.usage_in_bytes", 0);
-  }
-  if (limit == kNone) return kNone;
-  return limit > used ? limit - used : 0;
 }
 
 }  // namespace
@@ -143,7 +114,7 @@ MemoryPlan plan_memory(const ggufish::ModelFile& file, const model::ModelConfig&
 
 uint64_t available_memory_bytes() {
   const uint64_t kilobytes = number_in("/proc/meminfo", "MemAvailable:", std::numeric_limits<uint64_t>::max() / 1024);
-  return std::min(kilobytes * 1024, cgroup_room());
+  return std::min(kilobytes * 1024, cgroup_memory().room);
 }
 
 uint64_t private_memory_bytes() { return number_in("/proc/self/status", "RssAnon:", 0) * 1024; }

@@ -1,0 +1,33 @@
+#include "storage/file_device.hpp"
+
+#include <algorithm>
+
+#include "src/base/log.hpp"
+#include "storage/device_file.hpp"
+
+namespace lcrun::storage {
+namespace {
+
+Result<std::unique_ptr<BlockDevice>> make_device(DeviceFile file, const DeviceOptions& options) {
+  const uint32_t depth = std::clamp(options.depth, 1U, 1024U);
+  if (options.io != IoChoice::kThreads) {
+    auto ring = make_uring_device(file, depth);
+    if (ring.has_value() || options.io == IoChoice::kUring) return ring;
+    log(LogLevel::kWarn, "{}; using threads for the disk instead", ring.error().message);
+  }
+  return make_threads_device(std::move(file), depth);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<BlockDevice>> open_scratch(const std::string& directory, const DeviceOptions& options) {
+  LCRUN_ASSIGN(auto file, DeviceFile::scratch(directory, options.direct));
+  return make_device(std::move(file), options);
+}
+
+Result<std::unique_ptr<BlockDevice>> open_for_reading(const std::string& path, const DeviceOptions& options) {
+  LCRUN_ASSIGN(auto file, DeviceFile::for_reading(path, options.direct));
+  return make_device(std::move(file), options);
+}
+
+}  // namespace lcrun::storage
