@@ -1,0 +1,306 @@
+#include "storage/page_store.hpp"
+
+#include <sys/random.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <new>
+
+#include "src/base/check.hpp"
+#include "src/base/format.hpp"
+
+namespace lcrun::storage {
+namespace {
+
+constexpr size_t kFrameAlignment = 4096;
+constexpr size_t kPagesAtOnce = 1024;  // page records are made, and reserved from the budget, in steps of this
+
+}  // namespace
+
+Result<SessionId> random_session_id() {
+  SessionId id;
+  if (getrandom(id.data(), id.size(), 0) != static_cast<ssize_t>(id.size())) {
+    return io_error("random numbers from the system", errno);
+  }
+  return id;
+}
+
+void PagePin::release() {
+  if (store_ != nullptr) store_->unpin(page_, writes_);
+  store_ = nullptr;
+  bytes_ = {};
+}
+
+std::span<std::byte> PagePin::writable() {
+  LCRUN_CHECK(writes_);
+  return bytes_;
+}
+
+PageStore::PageStore(const PageStoreConfig& config, std::unique_ptr<BlockDevice> device)
+    : config_(config), device_(std::move(device)) {}
+
+Result<std::unique_ptr<PageStore>> PageStore::create(const PageStoreConfig& config, MemoryBudget& budget,
+                                                     std::unique_ptr<BlockDevice> device) {
+  const auto largest = std::max_element(config.page_bytes.begin(), config.page_bytes.end());
+  if (largest == config.page_bytes.end() || *largest == 0 || *largest > (uint64_t{1} << 30) || config.frames < 2 ||
+      config.frames > UINT32_MAX / 2) {
+    return make_error(Code::kInvalidArgument,
+                      "page store: found {} layers and {} frames, wanted layers and >= 2 frames",
+                      config.page_bytes.size(), config.frames);
+  }
+  try {
+    std::unique_ptr<PageStore> store(new PageStore(config, std::move(device)));
+    PageStore& s = *store;
+    s.extent_size_ = extent_bytes(*largest, s.device_->alignment());
+    LCRUN_ASSIGN(s.reservation_, budget.reserve(Arena::kCache, config.frames * s.extent_size_));
+    LCRUN_ASSIGN(s.table_reservation_, budget.reserve(Arena::kIndex, 0));
+    LCRUN_ASSIGN(s.memory_, AlignedBuffer::allocate(config.frames * s.extent_size_, kFrameAlignment));
+    if (config.reserve_pages > 0) {
+      LCRUN_TRY(s.device_->allocate(config.reserve_pages * s.extent_size_));
+      s.reserved_extents_ = config.reserve_pages;
+    }
+    s.device_->use_memory({s.memory_.data(), s.memory_.size()});
+    s.queue_ = std::make_unique<IoQueue>(*s.device_);
+    for (uint64_t i = config.frames; i-- > 0;) s.free_frames_.push_back(static_cast<uint32_t>(i));
+    s.page_in_frame_.assign(config.frames, kNoPage);
+    s.newest_length_.assign(config.page_bytes.size(), 0);
+    return store;
+  } catch (const std::bad_alloc&) {
+    return make_error(Code::kNoMemory, "page store: no memory for {} frames", config.frames);
+  }
+}
+
+PageStore::~PageStore() = default;
+
+Result<SequenceId> PageStore::create_sequence() {
+  size_t id = 0;
+  while (id < sequences_.size() && sequences_[id].live) ++id;
+  try {
+    if (id == sequences_.size()) sequences_.emplace_back();
+    sequences_[id].layers.assign(config_.page_bytes.size(), {});
+  } catch (const std::bad_alloc&) {
+    return make_error(Code::kNoMemory, "page store: no memory for a sequence");
+  }
+  sequences_[id].live = true;
+  return static_cast<SequenceId>(id);
+}
+
+Result<SequenceId> PageStore::fork(SequenceId sequence) {
+  if (sequence >= sequences_.size() || !sequences_[sequence].live) {
+    return make_error(Code::kInvalidArgument, "page store: no sequence {}", sequence);
+  }
+  for (const Table& layer : sequences_[sequence].layers) {
+    for (const PageNumber number : layer) {
+      if (pages_[number].writers > 0) {
+        return make_error(Code::kInvalidArgument, "page store: sequence {} is being written", sequence);
+      }
+    }
+  }
+  LCRUN_ASSIGN(const SequenceId copy, create_sequence());
+  try {
+    sequences_[copy].layers = sequences_[sequence].layers;
+  } catch (const std::bad_alloc&) {
+    sequences_[copy] = Sequence{};
+    return make_error(Code::kNoMemory, "page store: no memory for a fork");
+  }
+  for (const Table& layer : sequences_[copy].layers) {
+    for (const PageNumber number : layer) ++pages_[number].references;
+  }
+  return copy;
+}
+
+void PageStore::drop(SequenceId sequence) {
+  LCRUN_CHECK(sequence < sequences_.size() && sequences_[sequence].live);
+  for (uint32_t layer = 0; layer < config_.page_bytes.size(); ++layer) truncate(sequence, layer, 0);
+  sequences_[sequence] = Sequence{};
+}
+
+PageStore::Table* PageStore::table(SequenceId sequence, uint32_t layer) {
+  const bool there = sequence < sequences_.size() && sequences_[sequence].live && layer < config_.page_bytes.size();
+  return there ? &sequences_[sequence].layers[layer] : nullptr;
+}
+
+const PageStore::Table* PageStore::table(SequenceId sequence, uint32_t layer) const {
+  return const_cast<PageStore*>(this)->table(sequence, layer);
+}
+
+int64_t PageStore::blocks(SequenceId sequence, uint32_t layer) const {
+  const Table* pages = table(sequence, layer);
+  return pages == nullptr ? 0 : static_cast<int64_t>(pages->size());
+}
+
+Result<PageNumber> PageStore::find(SequenceId sequence, uint32_t layer, int64_t block) const {
+  const Table* pages = table(sequence, layer);
+  if (pages == nullptr || block < 0 || static_cast<size_t>(block) >= pages->size()) {
+    return make_error(Code::kInvalidArgument, "page store: sequence {} layer {} has {} blocks, block {} wanted",
+                      sequence, layer, blocks(sequence, layer), block);
+  }
+  return (*pages)[static_cast<size_t>(block)];
+}
+
+std::span<std::byte> PageStore::extent_of(const Page& page) {
+  const uint64_t size = extent_bytes(config_.page_bytes[page.layer], device_->alignment());
+  return {memory_.data() + uint64_t{page.frame} * extent_size_, size};
+}
+
+std::span<std::byte> PageStore::payload(const Page& page) {
+  return extent_of(page).first(config_.page_bytes[page.layer]);
+}
+
+Result<PageNumber> PageStore::new_page(uint32_t layer, uint64_t block) {
+  if (free_pages_.empty()) {
+    const size_t have = pages_.size(), wanted = have + kPagesAtOnce;
+    constexpr size_t kRecord = sizeof(Page) + sizeof(PageLink) + 2 * sizeof(PageNumber) + sizeof(uint64_t);
+    LCRUN_TRY(table_reservation_.resize(wanted * kRecord));
+    try {
+      free_pages_.reserve(wanted);
+      free_extents_.reserve(wanted);  // freeing never allocates
+      pages_.resize(wanted);
+      lists_.grow(wanted);
+    } catch (const std::bad_alloc&) {
+      return make_error(Code::kNoMemory, "page store: no memory for {} page records", wanted);
+    }
+    for (size_t i = wanted; i-- > have;) free_pages_.push_back(static_cast<PageNumber>(i));
+  }
+  const PageNumber number = free_pages_.back();
+  free_pages_.pop_back();
+  pages_[number] = Page{};
+  pages_[number].layer = layer;
+  pages_[number].block = block;
+  pages_[number].references = 1;
+  ++live_pages_;
+  return number;
+}
+
+void PageStore::drop_reference(PageNumber number) {
+  Page& page = pages_[number];
+  if (--page.references > 0) return;
+  lists_.remove(number);
+  free_if_unused(number);
+}
+
+void PageStore::free_if_unused(PageNumber number) {
+  Page& page = pages_[number];
+  if (page.references > 0 || page.pins > 0 || page.io != Io::kNone) return;
+  give_frame_back(page);
+  if (page.extent != kNoExtent) free_extents_.push_back(page.extent);
+  page = Page{};
+  free_pages_.push_back(number);
+  if (--live_pages_ == 0) forget_disk();
+}
+
+// Nothing is stored: the disk gets back what was not asked for at the beginning.
+void PageStore::forget_disk() {
+  if (stats_.retired_extents > 0) return;
+  next_extent_ = 0;
+  free_extents_.clear();
+  if (reserved_extents_ <= config_.reserve_pages) return;
+  const uint64_t keep = config_.reserve_pages * extent_size_;
+  device_->discard(keep, reserved_extents_ * extent_size_ - keep);
+  reserved_extents_ = config_.reserve_pages;
+}
+
+PagePin PageStore::make_pin(PageNumber number, bool writes) {
+  Page& page = pages_[number];
+  if (!page.dirty) lists_.remove(number);  // a dirty page is not in a list that frames are taken from
+  ++page.pins;
+  page.writers += writes ? 1 : 0;
+  return PagePin(this, number, payload(page), writes);
+}
+
+void PageStore::unpin(PageNumber number, bool writes) {
+  Page& page = pages_[number];
+  --page.pins;
+  page.writers -= writes ? 1 : 0;
+  settle(number);
+  free_if_unused(number);
+}
+
+Result<PagePin> PageStore::append(SequenceId sequence, uint32_t layer) {
+  Table* pages = table(sequence, layer);
+  if (pages == nullptr) return make_error(Code::kInvalidArgument, "page store: no layer {}:{}", sequence, layer);
+  try {
+    if (pages->size() == pages->capacity()) pages->reserve(2 * pages->size() + 64);
+  } catch (const std::bad_alloc&) {
+    return make_error(Code::kNoMemory, "page store: no memory for a table");
+  }
+  LCRUN_ASSIGN(const PageNumber number, new_page(layer, pages->size()));
+  auto frame = take_frame();
+  if (!frame) {
+    drop_reference(number);
+    return std::move(frame).error();
+  }
+  Page& page = pages_[number];
+  page.frame = frame.value();
+  page_in_frame_[page.frame] = number;
+  page.dirty = page.open = true;
+  const auto bytes = payload(page);
+  std::memset(bytes.data(), 0, bytes.size());
+  pages->push_back(number);
+  newest_length_[layer] = static_cast<int64_t>(pages->size());
+  return make_pin(number, true);
+}
+
+Result<PagePin> PageStore::pin(SequenceId sequence, uint32_t layer, int64_t block) {
+  LCRUN_ASSIGN(const PageNumber number, find(sequence, layer, block));
+  Page& page = pages_[number];
+  if (page.frame != kNoFrame) {
+    ++stats_.hits;
+    if (!page.ahead) page.hot = true;
+  } else {
+    ++stats_.misses;
+  }
+  LCRUN_TRY(load(number));
+  pages_[number].ahead = false;
+  return make_pin(number, false);
+}
+
+Result<PagePin> PageStore::pin_for_writing(SequenceId sequence, uint32_t layer, int64_t block) {
+  LCRUN_ASSIGN(PageNumber number, find(sequence, layer, block));
+  LCRUN_TRY(load(number));
+  if (pages_[number].references > 1) {
+    const PagePin source = make_pin(number, false);
+    LCRUN_ASSIGN(const PageNumber copy, new_page(layer, static_cast<uint64_t>(block)));
+    auto frame = take_frame();
+    if (!frame) {
+      drop_reference(copy);
+      return std::move(frame).error();
+    }
+    pages_[copy].frame = frame.value();
+    page_in_frame_[frame.value()] = copy;
+    pages_[copy].dirty = true;
+    std::memcpy(payload(pages_[copy]).data(), source.bytes().data(), source.bytes().size());
+    (*table(sequence, layer))[static_cast<size_t>(block)] = copy;
+    drop_reference(number);
+    number = copy;
+  }
+  // What is being written to the disk must not change under it.
+  while (pages_[number].io == Io::kWriting) advance(true);
+  Page& page = pages_[number];
+  lists_.remove(number);
+  page.dirty = page.open = true;
+  page.ahead = false;
+  return make_pin(number, true);
+}
+
+void PageStore::seal(SequenceId sequence, uint32_t layer, int64_t block) {
+  const auto number = find(sequence, layer, block);
+  LCRUN_CHECK(number.has_value());
+  pages_[number.value()].open = false;
+  settle(number.value());
+  poll();
+}
+
+void PageStore::truncate(SequenceId sequence, uint32_t layer, int64_t n_blocks) {
+  Table* pages = table(sequence, layer);
+  LCRUN_CHECK(pages != nullptr && n_blocks >= 0);
+  while (static_cast<int64_t>(pages->size()) > n_blocks) {
+    const PageNumber number = pages->back();
+    pages->pop_back();
+    drop_reference(number);
+  }
+  newest_length_[layer] = static_cast<int64_t>(pages->size());
+}
+
+}  // namespace lcrun::storage

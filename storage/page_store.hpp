@@ -1,0 +1,206 @@
+// PageStore: blocks of cache in a fixed number of memory frames, the rest on a disk; the lower half of the KV store.
+//
+// A table per (sequence, layer) says which page holds which block. Pages are shared by reference between sequences
+// (fork) and copied when one of them writes. A page is open while it is filled; sealed, it is written to its extent
+// behind the computation, after which its frame may be taken for another. What comes back from the disk is checked
+// against what the page is (page_format.hpp): a pin gives the right bytes or an error, never anything else.
+// Errors leave tables and contents as they were; a page that cannot be read can be made again: truncate to it and
+// append what the tokens say. A failed write keeps its page in memory, and is an error only when frames run out.
+// Thread rule: one driving thread; other threads may read the bytes of pins that it holds.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "src/base/memory_budget.hpp"
+#include "src/base/workspace.hpp"
+#include "storage/frame_lists.hpp"
+#include "storage/io_queue.hpp"
+#include "storage/page_format.hpp"
+
+namespace lcrun::storage {
+
+using SequenceId = uint32_t;
+
+struct PageStoreConfig {
+  std::vector<uint64_t> page_bytes;  // payload of a block, layer by layer
+  uint64_t frames = 64;              // pages in memory
+  uint64_t reserve_pages = 0;        // disk space had at once; more is asked for as it is needed
+  int64_t sink_blocks = 1;           // first blocks of a layer, and
+  int64_t window_blocks = 16;        // last ones, stay in memory while others can leave
+  SessionId session{};               // random_session_id(), outside tests
+};
+
+struct PageStoreStats {
+  uint64_t hits = 0;    // pins that found their page in memory, read ahead or not
+  uint64_t misses = 0;  // pins that waited for the disk
+  uint64_t read_ahead = 0;
+  uint64_t evicted = 0;
+  uint64_t read_again = 0;  // after a wrong verdict
+  uint64_t lost_reads = 0;  // pins that failed
+  uint64_t failed_writes = 0;
+  uint64_t retired_extents = 0;  // places of the disk that failed a write
+  std::array<uint64_t, kVerdicts> verdicts{};
+};
+
+// 16 bytes from the system.
+Result<SessionId> random_session_id();
+
+class PageStore;
+
+// Keeps a page in memory. Bytes are valid while the pin lives; the store must outlive its pins.
+class PagePin {
+ public:
+  PagePin() = default;
+  PagePin(PagePin&& other) noexcept { swap(other); }
+  PagePin& operator=(PagePin&& other) noexcept {
+    PagePin(std::move(other)).swap(*this);
+    return *this;
+  }
+  ~PagePin() { release(); }
+  void release();
+  bool has_value() const { return store_ != nullptr; }
+  std::span<const std::byte> bytes() const { return bytes_; }
+  // Requires a pin made for writing.
+  std::span<std::byte> writable();
+
+ private:
+  friend class PageStore;
+  PagePin(PageStore* store, PageNumber page, std::span<std::byte> bytes, bool writes)
+      : store_(store), page_(page), bytes_(bytes), writes_(writes) {}
+  void swap(PagePin& other) noexcept {
+    std::swap(store_, other.store_);
+    std::swap(page_, other.page_);
+    std::swap(bytes_, other.bytes_);
+    std::swap(writes_, other.writes_);
+  }
+  PageStore* store_ = nullptr;
+  PageNumber page_ = kNoPage;
+  std::span<std::byte> bytes_;
+  bool writes_ = false;
+};
+
+class PageStore {
+ public:
+  // Frames are reserved from the budget (kNoMemory), space from the device (kNoSpace).
+  static Result<std::unique_ptr<PageStore>> create(const PageStoreConfig& config, MemoryBudget& budget,
+                                                   std::unique_ptr<BlockDevice> device);
+  ~PageStore();
+
+  Result<SequenceId> create_sequence();
+  // The new sequence shares every page. kInvalidArgument while one of them is pinned for writing.
+  Result<SequenceId> fork(SequenceId sequence);
+  void drop(SequenceId sequence);
+
+  int64_t blocks(SequenceId sequence, uint32_t layer) const;
+  // A new block at the end, zero-filled, open, pinned for writing.
+  Result<PagePin> append(SequenceId sequence, uint32_t layer);
+  Result<PagePin> pin(SequenceId sequence, uint32_t layer, int64_t block);
+  // A page of its own, open again: shared ones are copied.
+  Result<PagePin> pin_for_writing(SequenceId sequence, uint32_t layer, int64_t block);
+  // The block is full: it may be written once no pin writes to it.
+  void seal(SequenceId sequence, uint32_t layer, int64_t block);
+  // Blocks from n_blocks on are gone.
+  void truncate(SequenceId sequence, uint32_t layer, int64_t n_blocks);
+
+  // Starts reading blocks that will be pinned soon, as far as frames and the queue have room; returns how many are
+  // in memory or on their way, from the first on.
+  size_t prefetch(SequenceId sequence, uint32_t layer, std::span<const int64_t> blocks);
+  // Moves reads and writes forward without waiting.
+  void poll();
+  // Writes every sealed page and waits; the error of the first that failed.
+  Status flush();
+
+  const PageStoreStats& stats() const { return stats_; }
+  const IoStats& io_stats() const { return queue_->stats(); }
+  BlockDevice& device() { return *device_; }
+  uint64_t frames() const { return config_.frames; }
+  uint64_t free_frames() const { return free_frames_.size(); }
+  uint64_t pages() const { return live_pages_; }
+  uint64_t extents_in_use() const { return next_extent_ - free_extents_.size() - stats_.retired_extents; }
+
+ private:
+  friend class PagePin;
+  enum class Io : uint8_t { kNone, kReading, kWriting };
+  struct Page {
+    uint64_t block = 0;
+    uint64_t generation = 0;  // of what the extent holds
+    uint64_t extent = kNoExtent;
+    uint32_t layer = 0;
+    uint32_t references = 0;  // tables that name it
+    uint32_t pins = 0, writers = 0;
+    uint32_t frame = kNoFrame;
+    int failure = 0;  // of the last read: a Verdict, or 1000 + errno
+    Io io = Io::kNone;
+    bool dirty = false, open = false, hot = false, ahead = false, asked_again = false;
+  };
+  using Table = std::vector<PageNumber>;
+  struct Sequence {
+    bool live = false;
+    std::vector<Table> layers;
+  };
+  static constexpr uint64_t kNoExtent = UINT64_MAX;
+  static constexpr uint32_t kNoFrame = UINT32_MAX;
+
+  PageStore(const PageStoreConfig& config, std::unique_ptr<BlockDevice> device);
+
+  // page_store.cpp
+  Result<PageNumber> new_page(uint32_t layer, uint64_t block);
+  void drop_reference(PageNumber number);
+  void free_if_unused(PageNumber number);
+  void unpin(PageNumber number, bool writes);
+  PagePin make_pin(PageNumber number, bool writes);
+  std::span<std::byte> payload(const Page& page);
+  void forget_disk();
+  Table* table(SequenceId sequence, uint32_t layer);
+  const Table* table(SequenceId sequence, uint32_t layer) const;
+  Result<PageNumber> find(SequenceId sequence, uint32_t layer, int64_t block) const;
+
+  // page_io.cpp
+  Result<uint32_t> take_frame();
+  bool evict_one(bool read_ahead_too);
+  void give_frame_back(Page& page);
+  Error no_frame() const;
+  PageNumber pick_victim(PageList list);
+  bool is_kept(const Page& page) const;
+  Status load(PageNumber number);
+  void start_read(PageNumber number, uint32_t frame);
+  void start_write(PageNumber number);
+  void write_behind();
+  void queue_last_resort();
+  // True if anything came back; `wait` for something.
+  bool advance(bool wait);
+  void finish_read(PageNumber number, int error);
+  void finish_write(PageNumber number, int error);
+  void settle(PageNumber number);
+  Result<uint64_t> take_extent();
+  PageIdentity identity_of(const Page& page) const;
+  std::span<std::byte> extent_of(const Page& page);
+  Error read_error(const Page& page) const;
+
+  PageStoreConfig config_;
+  std::unique_ptr<BlockDevice> device_;
+  uint64_t extent_size_ = 0;  // of the largest page; every frame and extent has room for it
+  MemoryReservation reservation_, table_reservation_;
+  AlignedBuffer memory_;
+  std::unique_ptr<IoQueue> queue_;  // after device_ and memory_: its end waits for both
+  std::vector<uint32_t> free_frames_;
+  std::vector<PageNumber> page_in_frame_;
+  std::vector<Page> pages_;
+  std::vector<PageNumber> free_pages_;
+  std::vector<uint64_t> free_extents_;
+  std::vector<Sequence> sequences_;
+  std::vector<int64_t> newest_length_;  // blocks of the sequence that a layer grew last
+  FrameLists lists_;
+  uint64_t next_extent_ = 0, reserved_extents_ = 0;
+  uint64_t generation_ = 0;
+  uint64_t live_pages_ = 0;
+  uint64_t scanned_ = 0;                // pages read for one use so far
+  uint32_t reading_ = 0, writing_ = 0;  // pages under way
+  Status write_status_;                 // of the last write that failed
+  PageStoreStats stats_;
+};
+
+}  // namespace lcrun::storage

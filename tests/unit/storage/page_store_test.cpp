@@ -1,0 +1,246 @@
+#include "storage/page_store.hpp"
+
+#include <catch2/catch.hpp>
+#include <cstring>
+#include <set>
+
+#include "storage/fault_device.hpp"
+#include "storage/file_device.hpp"
+#include "storage/sim_device.hpp"
+#include "tests/support/temp_dir.hpp"
+
+using namespace lcrun;
+using namespace lcrun::storage;
+
+namespace {
+
+constexpr uint64_t kPayload = 3000;
+
+PageStoreConfig config_of(uint64_t frames) {
+  PageStoreConfig config;
+  config.page_bytes = {kPayload};
+  config.frames = frames;
+  config.sink_blocks = 1;
+  config.window_blocks = 2;
+  return config;
+}
+
+std::unique_ptr<PageStore> store_of(const PageStoreConfig& config, MemoryBudget& budget,
+                                    std::unique_ptr<BlockDevice> device) {
+  auto store = PageStore::create(config, budget, std::move(device));
+  REQUIRE(store.has_value());
+  return std::move(store).value();
+}
+
+std::unique_ptr<BlockDevice> disk(uint64_t capacity = 1 << 20) {
+  return std::make_unique<SimDevice>(SimConfig{.seed = 3, .capacity = capacity});
+}
+
+// Block b of sequence s begins with its number.
+void append(PageStore& store, SequenceId s, int64_t first, int64_t n) {
+  for (int64_t b = first; b < first + n; ++b) {
+    auto pin = store.append(s, 0);
+    REQUIRE(pin.has_value());
+    std::memcpy(pin.value().writable().data(), &b, sizeof(b));
+    pin.value().release();
+    store.seal(s, 0, b);
+  }
+}
+
+int64_t number_in(PageStore& store, SequenceId s, int64_t block) {
+  auto pin = store.pin(s, 0, block);
+  if (!pin) return -1;
+  int64_t found = 0;
+  std::memcpy(&found, pin.value().bytes().data(), sizeof(found));
+  return found;
+}
+
+}  // namespace
+
+TEST_CASE("a hundred blocks live in eight frames, and memory is what was reserved", "[storage]") {
+  MemoryBudget budget(64 * 1024 + (1 << 20));
+  auto store = store_of(config_of(8), budget, disk());
+  CHECK(budget.used(Arena::kCache) == 8 * extent_bytes(kPayload, 512));
+  const SequenceId s = store->create_sequence().value();
+  append(*store, s, 0, 100);
+  for (int64_t b = 0; b < 100; ++b) CHECK(number_in(*store, s, b) == b);
+  CHECK(store->stats().evicted >= 92);
+  CHECK(budget.used(Arena::kCache) == 8 * extent_bytes(kPayload, 512));
+  CHECK(budget.used(Arena::kIndex) > 0);
+  store->drop(s);
+  while (store->pages() > 0) store->poll();
+  CHECK(store->free_frames() == 8);
+  CHECK(store->extents_in_use() == 0);
+  store.reset();
+  CHECK(budget.used() == 0);
+}
+
+TEST_CASE("frames over the memory cap and space over the disk are refused before anything runs", "[storage]") {
+  MemoryBudget small(1000);
+  const auto no_memory = PageStore::create(config_of(8), small, disk());
+  REQUIRE_FALSE(no_memory.has_value());
+  CHECK(no_memory.error().code == Code::kNoMemory);
+  CHECK(small.used() == 0);
+  MemoryBudget budget(UINT64_MAX);
+  PageStoreConfig config = config_of(8);
+  config.reserve_pages = 1000;
+  const auto no_space = PageStore::create(config, budget, disk());
+  REQUIRE_FALSE(no_space.has_value());
+  CHECK(no_space.error().code == Code::kNoSpace);
+  CHECK(budget.used() == 0);
+  CHECK(PageStore::create({}, budget, disk()).error().code == Code::kInvalidArgument);
+}
+
+TEST_CASE("a fork shares pages until one side writes, and each side keeps its own bytes", "[storage]") {
+  MemoryBudget budget(UINT64_MAX);
+  auto store = store_of(config_of(8), budget, disk());
+  const SequenceId a = store->create_sequence().value();
+  append(*store, a, 0, 20);
+  const SequenceId b = store->fork(a).value();
+  CHECK(store->pages() == 20);
+  {
+    auto pin = store->pin_for_writing(b, 0, 19);
+    REQUIRE(pin.has_value());
+    const int64_t other = 1234;
+    std::memcpy(pin.value().writable().data(), &other, sizeof(other));
+    CHECK(store->fork(b).error().code == Code::kInvalidArgument);  // while it is written
+  }
+  store->seal(b, 0, 19);
+  CHECK(store->pages() == 21);
+  CHECK(number_in(*store, a, 19) == 19);
+  CHECK(number_in(*store, b, 19) == 1234);
+  store->truncate(a, 0, 5);
+  CHECK(store->blocks(a, 0) == 5);
+  CHECK_FALSE(store->pin(a, 0, 5).has_value());
+  for (int64_t block = 0; block < 19; ++block) CHECK(number_in(*store, b, block) == block);
+  store->drop(a);
+  CHECK(number_in(*store, b, 3) == 3);
+}
+
+TEST_CASE("pins of more pages than there are frames are an error that says so, and go on afterwards", "[storage]") {
+  MemoryBudget budget(UINT64_MAX);
+  auto store = store_of(config_of(4), budget, disk());
+  const SequenceId s = store->create_sequence().value();
+  append(*store, s, 0, 10);
+  {
+    std::vector<PagePin> pins;
+    for (int64_t b = 0; b < 4; ++b) {
+      auto pin = store->pin(s, 0, b);
+      REQUIRE(pin.has_value());
+      pins.push_back(std::move(pin).value());
+    }
+    const auto fifth = store->pin(s, 0, 4);
+    REQUIRE_FALSE(fifth.has_value());
+    CHECK(fifth.error().code == Code::kNoMemory);
+    CHECK(store->append(s, 0).error().code == Code::kNoMemory);
+    CHECK(store->blocks(s, 0) == 10);
+  }
+  CHECK(number_in(*store, s, 4) == 4);
+}
+
+TEST_CASE("sinks and the window stay in memory, and a part of a scan stays for its next turn", "[storage]") {
+  MemoryBudget budget(UINT64_MAX);
+  auto store = store_of(config_of(32), budget, disk());
+  const SequenceId s = store->create_sequence().value();
+  append(*store, s, 0, 64);
+  const auto scan = [&] {
+    for (int64_t b = 0; b < 64; ++b) REQUIRE(number_in(*store, s, b) == b);
+  };
+  for (int turn = 0; turn < 20; ++turn) scan();
+  const uint64_t misses = store->stats().misses;
+  for (int turn = 0; turn < 10; ++turn) scan();
+  // "Least recently used" would miss all 64; half of them fit.
+  CHECK((store->stats().misses - misses) / 10 < 48);
+  const uint64_t before = store->stats().misses;
+  CHECK(number_in(*store, s, 0) == 0);
+  CHECK(number_in(*store, s, 63) == 63);
+  CHECK(number_in(*store, s, 62) == 62);
+  CHECK(store->stats().misses == before);
+}
+
+TEST_CASE("blocks that were read ahead are there when they are pinned", "[storage]") {
+  MemoryBudget budget(UINT64_MAX);
+  auto store = store_of(config_of(16), budget, disk());
+  const SequenceId s = store->create_sequence().value();
+  append(*store, s, 0, 100);
+  const std::vector<int64_t> wanted = {30, 31, 32, 33};
+  CHECK(store->prefetch(s, 0, wanted) == 4);
+  const uint64_t misses = store->stats().misses;
+  for (const int64_t b : wanted) CHECK(number_in(*store, s, b) == b);
+  CHECK(store->stats().misses == misses);
+  CHECK(store->stats().read_ahead == 4);
+  std::vector<int64_t> all(100);
+  for (int64_t b = 0; b < 100; ++b) all[static_cast<size_t>(b)] = b;
+  CHECK(store->prefetch(s, 0, all) < 16);  // never more than frames can hold
+  const std::vector<int64_t> beyond = {500};
+  CHECK(store->prefetch(s, 0, beyond) == 0);
+}
+
+TEST_CASE("a full disk is an error only when frames run out, and is over when there is room again", "[storage]") {
+  MemoryBudget budget(UINT64_MAX);
+  auto faulty = std::make_unique<FaultDevice>(disk(), FaultPlan{});
+  FaultPlan full;
+  full.per_thousand[static_cast<size_t>(Fault::kNoSpace)] = 1000;
+  auto device = std::make_unique<FaultDevice>(std::move(faulty), full);
+  FaultDevice& faults = *device;
+  auto store = store_of(config_of(8), budget, std::move(device));
+  const SequenceId s = store->create_sequence().value();
+  append(*store, s, 0, 8);  // memory is enough for these
+  const auto ninth = store->append(s, 0);
+  REQUIRE_FALSE(ninth.has_value());
+  CHECK(ninth.error().code == Code::kNoSpace);
+  CHECK(store->flush().error().code == Code::kNoSpace);
+  for (int64_t b = 0; b < 8; ++b) CHECK(number_in(*store, s, b) == b);
+  faults.heal();
+  append(*store, s, 8, 30);
+  CHECK(store->flush().has_value());
+  for (int64_t b = 0; b < 38; ++b) CHECK(number_in(*store, s, b) == b);
+}
+
+TEST_CASE("a page that is damaged on the disk is an error that names it, and can be made again", "[storage]") {
+  MemoryBudget budget(UINT64_MAX);
+  auto sim = std::make_unique<SimDevice>(SimConfig{.seed = 3, .capacity = 1 << 20});
+  SimDevice& raw = *sim;
+  auto store = store_of(config_of(4), budget, std::move(sim));
+  const SequenceId s = store->create_sequence().value();
+  append(*store, s, 0, 30);
+  REQUIRE(store->flush().has_value());
+  for (std::byte& b : raw.bytes()) b ^= std::byte{1};
+  const auto pin = store->pin(s, 0, 10);
+  REQUIRE_FALSE(pin.has_value());
+  CHECK(pin.error().code == Code::kIo);
+  CHECK(pin.error().message.find("layer 0 block 10") != std::string::npos);
+  CHECK(store->stats().read_again == 1);
+  CHECK(store->stats().lost_reads == 1);
+  store->truncate(s, 0, 10);
+  append(*store, s, 10, 20);
+  CHECK(number_in(*store, s, 10) == 10);
+}
+
+TEST_CASE("real files, both backends: random work gives the bytes that were written", "[storage]") {
+  const test::TempDir dir;
+  for (const IoChoice io : {IoChoice::kAuto, IoChoice::kThreads}) {
+    auto device = open_scratch(dir.path(), {.io = io, .depth = 8});
+    REQUIRE(device.has_value());
+    MemoryBudget budget(UINT64_MAX);
+    PageStoreConfig config = config_of(12);
+    config.session = random_session_id().value();
+    config.reserve_pages = 64;
+    auto store = store_of(config, budget, std::move(device).value());
+    const SequenceId a = store->create_sequence().value();
+    append(*store, a, 0, 150);
+    const SequenceId b = store->fork(a).value();
+    store->truncate(b, 0, 70);
+    append(*store, b, 70, 50);
+    SimRandom random(9);
+    for (int i = 0; i < 1000; ++i) {
+      const auto block = static_cast<int64_t>(random.below(120));
+      const int64_t ahead[] = {block + 1, block + 2, block + 3};
+      if (i % 3 == 0) store->prefetch(i % 2 == 0 ? a : b, 0, ahead);
+      REQUIRE(number_in(*store, i % 2 == 0 ? a : b, block) == block);
+    }
+    CHECK(store->stats().verdicts[0] > 100);
+    CHECK(store->io_stats().errors == 0);
+  }
+  CHECK(random_session_id().value() != random_session_id().value());
+}
