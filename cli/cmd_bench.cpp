@@ -177,7 +177,8 @@ Status bench_command(Context& context) {
   int64_t longest = 0;
   for (const auto& item : cases) longest = std::max(longest, item.n_depth + item.n_prompt + item.n_gen);
   LCRUN_ASSIGN(auto session, open_session(context, engine, longest, longest));
-  LCRUN_ASSIGN(const double bandwidth, runtime::read_bandwidth(session.options().n_threads));
+  LCRUN_ASSIGN(const double bandwidth,
+               runtime::read_bandwidth(session.options().n_threads, session.model().weight_bytes()));
   const Machine machine = machine_of(engine, bandwidth);
   const std::string form = options.json && !context.parsed.is_given("output") ? "json" : options.bench_output;
   Table table(context.out, form);

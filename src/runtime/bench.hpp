@@ -52,7 +52,8 @@ struct BenchOptions {
 // session already stands there.
 Result<BenchResult> run_bench(Session& session, const BenchCase& bench_case, const BenchOptions& options);
 
-// Bytes a second that n_threads read from 256 MiB of memory; the best of some passes.
-Result<double> read_bandwidth(int n_threads);
+// Bytes a second that n_threads read from a buffer of `bytes` (whole MiB), over and over; the best of some passes. With
+// the size of a model's weights, caches hold as much of the buffer as they do of the weights.
+Result<double> read_bandwidth(int n_threads, uint64_t bytes);
 
 }  // namespace lcrun::runtime

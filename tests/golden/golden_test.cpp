@@ -190,3 +190,22 @@ TEST_CASE("SmolLM2 agrees with the reference runtime", "[golden]") {
 TEST_CASE("Gemma 3 agrees with the reference runtime", "[golden]") {
   check_model("gemma-3-270m-q4_k_m.gguf", "gemma3_logits.json");
 }
+
+TEST_CASE("a decode step meets its threads at most four times a layer and once for the logits", "[golden]") {
+  const Loaded loaded = load("SmolLM2-135M-Instruct.Q4_1.gguf");
+  model::StepOptions options;
+  options.max_rows = 1;
+  options.n_threads = 2;
+  model::Step step = loaded.model->plan(options).value();
+  auto state = loaded.model->new_state(options.cache).value();
+  const int64_t vocab = loaded.model->config().n_vocab;
+  std::vector<float> logits(static_cast<size_t>(vocab));
+  const model::Token token[] = {1};
+  const int64_t before = parallel_regions();
+  const auto hidden = loaded.model->forward(token, state, step);
+  REQUIRE(hidden.has_value());
+  loaded.model->logits(hidden.value(), MatView{logits.data(), 1, vocab, vocab}, step);
+  const int64_t meetings = parallel_regions() - before;
+  CHECK(meetings > 1);
+  CHECK(meetings <= 4 * loaded.model->config().n_layers + 1);
+}
