@@ -196,6 +196,7 @@ std::vector<IsaState> isa_states() {
 }
 
 std::string rows_text(const kernels::ProductChoice& choice) {
+  if (choice.first_rows == choice.last_rows) return format("{}", choice.first_rows);
   return format("{} to {}", choice.first_rows, choice.last_rows);
 }
 
