@@ -133,6 +133,7 @@ Status PageStore::load(PageNumber number) {
     const Page& page = pages_[number];
     if (page.io == Io::kReading) {
       started = true;
+      read_wanted();
       advance(true);
       continue;
     }
@@ -151,6 +152,7 @@ Status PageStore::load(PageNumber number) {
 void PageStore::start_read(PageNumber number, uint32_t frame) {
   Page& page = pages_[number];
   page.frame = frame;
+  page.wanted = false;
   page_in_frame_[frame] = number;
   page.io = Io::kReading;
   ++reading_;
@@ -269,31 +271,46 @@ void PageStore::settle(PageNumber number) {
 }
 
 size_t PageStore::prefetch(SequenceId sequence, uint32_t layer, std::span<const int64_t> blocks) {
-  advance(false);
-  size_t there = 0;
+  size_t accepted = 0;
   for (const int64_t block : blocks) {
     const auto number = find(sequence, layer, block);
     if (!number) break;
     Page& page = pages_[number.value()];
-    if (page.frame == kNoFrame) {
-      const bool crowded = lists_.count(PageList::kAhead) + reading_ >= config_.frames / 2;
-      if (crowded || !queue_->has_room()) break;
-      if (free_frames_.empty() && !evict_one(false)) break;
-      const uint32_t frame = free_frames_.back();
-      free_frames_.pop_back();
-      page.ahead = true;
-      ++stats_.read_ahead;
-      start_read(number.value(), frame);
+    if (page.frame == kNoFrame && !page.wanted) {
+      const bool crowded = lists_.count(PageList::kAhead) + reading_ + wanted_count_ >= config_.frames / 2;
+      if (crowded) break;
+      page.wanted = true;
+      wanted_[(wanted_first_ + wanted_count_++) % wanted_.size()] = number.value();
     }
-    ++there;
+    ++accepted;
   }
-  advance(false);
-  return there;
+  poll();
+  return accepted;
+}
+
+// Starts what is to be read ahead, as far as there is room in the queue and a frame that nobody will miss.
+void PageStore::read_wanted() {
+  while (wanted_count_ > 0 && queue_->has_room()) {
+    const PageNumber number = wanted_[wanted_first_];
+    Page& page = pages_[number];
+    const bool still_wanted = page.wanted && page.frame == kNoFrame && page.references > 0;  // else read or gone
+    if (still_wanted && free_frames_.empty() && !evict_one(false)) return;
+    wanted_first_ = (wanted_first_ + 1) % wanted_.size();
+    --wanted_count_;
+    if (!still_wanted) continue;
+    const uint32_t frame = free_frames_.back();
+    free_frames_.pop_back();
+    page.ahead = true;
+    ++stats_.read_ahead;
+    start_read(number, frame);
+  }
 }
 
 void PageStore::poll() {
-  write_behind();
   advance(false);
+  write_behind();
+  read_wanted();
+  if (queue_->in_flight() > 0) advance(false);
 }
 
 Status PageStore::flush() {

@@ -64,6 +64,7 @@ Result<std::unique_ptr<PageStore>> PageStore::create(const PageStoreConfig& conf
     s.queue_ = std::make_unique<IoQueue>(*s.device_);
     for (uint64_t i = config.frames; i-- > 0;) s.free_frames_.push_back(static_cast<uint32_t>(i));
     s.page_in_frame_.assign(config.frames, kNoPage);
+    s.wanted_.assign(config.frames / 2, kNoPage);
     s.newest_length_.assign(config.page_bytes.size(), 0);
     return store;
   } catch (const std::bad_alloc&) {

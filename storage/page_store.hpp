@@ -105,8 +105,8 @@ class PageStore {
   // Blocks from n_blocks on are gone.
   void truncate(SequenceId sequence, uint32_t layer, int64_t n_blocks);
 
-  // Starts reading blocks that will be pinned soon, as far as frames and the queue have room; returns how many are
-  // in memory or on their way, from the first on.
+  // Blocks that will be pinned soon, soonest first: they are read as the queue has room, also while a pin waits for
+  // another. Returns how many, from the first on, are in memory or will be; the rest would take too many frames.
   size_t prefetch(SequenceId sequence, uint32_t layer, std::span<const int64_t> blocks);
   // Moves reads and writes forward without waiting.
   void poll();
@@ -134,7 +134,7 @@ class PageStore {
     uint32_t frame = kNoFrame;
     int failure = 0;  // of the last read: a Verdict, or 1000 + errno
     Io io = Io::kNone;
-    bool dirty = false, open = false, hot = false, ahead = false, asked_again = false;
+    bool dirty = false, open = false, hot = false, ahead = false, asked_again = false, wanted = false;
   };
   using Table = std::vector<PageNumber>;
   struct Sequence {
@@ -169,6 +169,7 @@ class PageStore {
   void start_read(PageNumber number, uint32_t frame);
   void start_write(PageNumber number);
   void write_behind();
+  void read_wanted();
   void queue_last_resort();
   // True if anything came back; `wait` for something.
   bool advance(bool wait);
@@ -194,6 +195,8 @@ class PageStore {
   std::vector<Sequence> sequences_;
   std::vector<int64_t> newest_length_;  // blocks of the sequence that a layer grew last
   FrameLists lists_;
+  std::vector<PageNumber> wanted_;  // a ring: read ahead, not started
+  size_t wanted_first_ = 0, wanted_count_ = 0;
   uint64_t next_extent_ = 0, reserved_extents_ = 0;
   uint64_t generation_ = 0;
   uint64_t live_pages_ = 0;
