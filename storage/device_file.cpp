@@ -72,6 +72,7 @@ Result<DeviceFile> DeviceFile::scratch(const std::string& directory, bool direct
   }
   if (fd < 0) return errno_error(label, "open");
   DeviceFile file(fd, label);
+  file.scratch_ = true;
   file.settle_direct(direct);
   return file;
 }
@@ -90,12 +91,16 @@ Result<DeviceFile> DeviceFile::for_reading(const std::string& path, bool direct)
 DeviceFile::DeviceFile(DeviceFile&& other) noexcept
     : fd_(std::exchange(other.fd_, -1)),
       path_(std::move(other.path_)),
+      scratch_(other.scratch_),
       direct_(other.direct_),
       alignment_(other.alignment_),
       allocated_(other.allocated_) {}
 
 DeviceFile::~DeviceFile() {
-  if (fd_ >= 0) ::close(fd_);
+  if (fd_ < 0) return;
+  // A ring gives up its hold on the file some time after its end: the space need not wait for that.
+  if (scratch_) (void)!ftruncate(fd_, 0);
+  ::close(fd_);
 }
 
 void DeviceFile::settle_direct(bool wanted) {

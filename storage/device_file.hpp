@@ -34,6 +34,7 @@ class DeviceFile {
 
   int fd_ = -1;
   std::string path_;
+  bool scratch_ = false;
   bool direct_ = false;
   uint32_t alignment_ = 512;
   uint64_t allocated_ = 0;

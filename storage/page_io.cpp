@@ -36,7 +36,7 @@ Error PageStore::read_error(const Page& page) const {
 
 Error PageStore::no_frame() const {
   if (lists_.count(PageList::kFailed) > 0) {
-    return make_error(write_status_.error().code, "{}; {} pages of cache wait for the disk and no frame is left",
+    return make_error(write_status_.error().code, "{}; {} pages of cache wait for the disk",
                       write_status_.error().message, lists_.count(PageList::kFailed));
   }
   return make_error(Code::kNoMemory, "cache: all {} frames of {} bytes are in use at once", config_.frames,
@@ -109,6 +109,13 @@ Result<uint32_t> PageStore::take_frame() {
     last_resort = true;
     queue_last_resort();
   }
+}
+
+// Pages that the disk does not take may fill half of the frames; the other half goes on serving reads.
+Result<uint32_t> PageStore::take_frame_for_new() {
+  const uint64_t most = config_.frames / 2;
+  if (lists_.count(PageList::kFailed) >= most && !flush() && lists_.count(PageList::kFailed) >= most) return no_frame();
+  return take_frame();
 }
 
 Result<uint64_t> PageStore::take_extent() {

@@ -227,7 +227,7 @@ Result<PagePin> PageStore::append(SequenceId sequence, uint32_t layer) {
     return make_error(Code::kNoMemory, "page store: no memory for a table");
   }
   LCRUN_ASSIGN(const PageNumber number, new_page(layer, pages->size()));
-  auto frame = take_frame();
+  auto frame = take_frame_for_new();
   if (!frame) {
     drop_reference(number);
     return std::move(frame).error();
@@ -263,7 +263,7 @@ Result<PagePin> PageStore::pin_for_writing(SequenceId sequence, uint32_t layer, 
   if (pages_[number].references > 1) {
     const PagePin source = make_pin(number, false);
     LCRUN_ASSIGN(const PageNumber copy, new_page(layer, static_cast<uint64_t>(block)));
-    auto frame = take_frame();
+    auto frame = take_frame_for_new();
     if (!frame) {
       drop_reference(copy);
       return std::move(frame).error();

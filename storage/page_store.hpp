@@ -5,7 +5,8 @@
 // behind the computation, after which its frame may be taken for another. What comes back from the disk is checked
 // against what the page is (page_format.hpp): a pin gives the right bytes or an error, never anything else.
 // Errors leave tables and contents as they were; a page that cannot be read can be made again: truncate to it and
-// append what the tokens say. A failed write keeps its page in memory, and is an error only when frames run out.
+// append what the tokens say. A failed write keeps its page in memory; when half of the frames hold such pages, new
+// blocks are refused, so that what is there can still be read.
 // Thread rule: one driving thread; other threads may read the bytes of pins that it holds.
 #pragma once
 
@@ -160,6 +161,7 @@ class PageStore {
 
   // page_io.cpp
   Result<uint32_t> take_frame();
+  Result<uint32_t> take_frame_for_new();
   bool evict_one(bool read_ahead_too);
   void give_frame_back(Page& page);
   Error no_frame() const;

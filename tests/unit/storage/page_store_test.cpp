@@ -7,6 +7,8 @@
 #include "storage/fault_device.hpp"
 #include "storage/file_device.hpp"
 #include "storage/sim_device.hpp"
+#include "tests/support/alloc_counter.hpp"
+#include "tests/support/small_disk.hpp"
 #include "tests/support/temp_dir.hpp"
 
 using namespace lcrun;
@@ -176,25 +178,24 @@ TEST_CASE("blocks that were read ahead are there when they are pinned", "[storag
   CHECK(store->prefetch(s, 0, beyond) == 0);
 }
 
-TEST_CASE("a full disk is an error only when frames run out, and is over when there is room again", "[storage]") {
+TEST_CASE("a full disk is an error when half of the frames wait for it, and is over when there is room", "[storage]") {
   MemoryBudget budget(UINT64_MAX);
-  auto faulty = std::make_unique<FaultDevice>(disk(), FaultPlan{});
   FaultPlan full;
   full.per_thousand[static_cast<size_t>(Fault::kNoSpace)] = 1000;
-  auto device = std::make_unique<FaultDevice>(std::move(faulty), full);
+  auto device = std::make_unique<FaultDevice>(disk(), full);
   FaultDevice& faults = *device;
   auto store = store_of(config_of(8), budget, std::move(device));
   const SequenceId s = store->create_sequence().value();
-  append(*store, s, 0, 8);  // memory is enough for these
-  const auto ninth = store->append(s, 0);
-  REQUIRE_FALSE(ninth.has_value());
-  CHECK(ninth.error().code == Code::kNoSpace);
+  append(*store, s, 0, 4);  // memory is enough for these
   CHECK(store->flush().error().code == Code::kNoSpace);
-  for (int64_t b = 0; b < 8; ++b) CHECK(number_in(*store, s, b) == b);
+  const auto fifth = store->append(s, 0);
+  REQUIRE_FALSE(fifth.has_value());
+  CHECK(fifth.error().code == Code::kNoSpace);
+  for (int64_t b = 0; b < 4; ++b) CHECK(number_in(*store, s, b) == b);
   faults.heal();
-  append(*store, s, 8, 30);
+  append(*store, s, 4, 30);
   CHECK(store->flush().has_value());
-  for (int64_t b = 0; b < 38; ++b) CHECK(number_in(*store, s, b) == b);
+  for (int64_t b = 0; b < 34; ++b) CHECK(number_in(*store, s, b) == b);
 }
 
 TEST_CASE("a page that is damaged on the disk is an error that names it, and can be made again", "[storage]") {
@@ -243,4 +244,67 @@ TEST_CASE("real files, both backends: random work gives the bytes that were writ
     CHECK(store->io_stats().errors == 0);
   }
   CHECK(random_session_id().value() != random_session_id().value());
+}
+
+TEST_CASE("after the first turn, reading, reading ahead and writing in place allocate nothing", "[storage]") {
+  const test::TempDir dir;
+  for (const IoChoice io : {IoChoice::kAuto, IoChoice::kThreads}) {
+    auto device = open_scratch(dir.path(), {.io = io, .depth = 8});
+    REQUIRE(device.has_value());
+    MemoryBudget budget(UINT64_MAX);
+    auto store = store_of(config_of(16), budget, std::move(device).value());
+    const SequenceId s = store->create_sequence().value();
+    append(*store, s, 0, 60);
+    int64_t failures = 0;
+    const auto turn = [&] {
+      for (int64_t b = 0; b < 56; ++b) {
+        const int64_t ahead[] = {b + 1, b + 2, b + 3};
+        store->prefetch(s, 0, ahead);
+        failures += store->pin(s, 0, b).has_value() ? 0 : 1;
+      }
+      failures += store->pin_for_writing(s, 0, 59).has_value() ? 0 : 1;
+      store->seal(s, 0, 59);
+    };
+    turn();
+    const int64_t before = testing::allocation_count();
+    for (int i = 0; i < 5; ++i) turn();
+    CHECK(testing::allocation_count() == before);
+    CHECK(failures == 0);
+  }
+}
+
+TEST_CASE("a disk that fills up for real is refused at the start, or is an error that leaves blocks readable",
+          "[storage]") {
+  const test::SmallDisk small("a disk that fills up for real is refused at the start", "1m");
+  if (!small.mounted()) return;
+  for (const IoChoice io : {IoChoice::kAuto, IoChoice::kThreads}) {
+    MemoryBudget budget(UINT64_MAX);
+    PageStoreConfig config = config_of(16);
+    config.reserve_pages = 1000;
+    auto too_much = PageStore::create(config, budget, open_scratch(small.path(), {.io = io}).value());
+    REQUIRE_FALSE(too_much.has_value());
+    CHECK(too_much.error().code == Code::kNoSpace);
+
+    config.reserve_pages = 0;
+    auto store = store_of(config, budget, open_scratch(small.path(), {.io = io}).value());
+    const SequenceId s = store->create_sequence().value();
+    int64_t held = 0;
+    Code refused = Code::kInternal;
+    for (; held < 1000; ++held) {
+      auto pin = store->append(s, 0);
+      if (!pin) refused = pin.error().code;
+      if (!pin) break;
+      std::memcpy(pin.value().writable().data(), &held, sizeof(held));
+      pin.value().release();
+      store->seal(s, 0, held);
+    }
+    CHECK(refused == Code::kNoSpace);
+    REQUIRE(held > 200);
+    int64_t wrong = 0;
+    for (int64_t b = 0; b < held; ++b) wrong += number_in(*store, s, b) == b ? 0 : 1;
+    CHECK(wrong == 0);
+    store->truncate(s, 0, held - 50);
+    append(*store, s, held - 50, 40);  // there is room again
+    CHECK(number_in(*store, s, held - 20) == held - 20);
+  }
 }
