@@ -2,6 +2,10 @@
 
 #include <fstream>
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 #if defined(__x86_64__)
 #include <cpuid.h>
 
@@ -63,6 +67,9 @@ CpuFeatures detect() {
 CpuFeatures detect() {
   CpuFeatures found;
   found.neon = true;  // part of the base architecture
+#if defined(__linux__)
+  found.neon_dot = (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#endif
   return found;
 }
 #else

@@ -13,6 +13,7 @@ struct CpuFeatures {
   bool avx512bf16 = false;
   bool amx_int8 = false;  // tiles, int8, and the kernel grants the tile state on request
   bool neon = false;
+  bool neon_dot = false;  // the dot product of ARMv8.2
 };
 
 // Detected once.

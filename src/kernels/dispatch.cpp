@@ -35,6 +35,7 @@ bool can_run(std::string_view name) {
   if (name == "avx512vnni") return cpu.avx512vnni;
   if (name == "avx512amx") return cpu.avx512vnni && cpu.amx_int8;
   if (name == "neon") return cpu.neon;
+  if (name == "neondot") return cpu.neon_dot;
   return false;
 }
 

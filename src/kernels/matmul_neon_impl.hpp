@@ -1,6 +1,7 @@
 // The NEON backend of matrix products, for every aarch64 processor: a panel is four vectors of 4 rows.
 //
-// Products go to 16 bits and are added there as long as they fit, then pairwise into 32-bit lanes. Codes of 8 bits are
+// With the dot product of ARMv8.2, four products are summed into 32 bits by one instruction. Without, products go to
+// 16 bits and are added there as long as they fit, then pairwise into 32-bit lanes. Either way codes of 8 bits are
 // made signed by taking their zero point, 128, away at once; their sum then starts without it.
 #pragma once
 
@@ -41,7 +42,11 @@ struct MatmulBackend {
   using F = float32x4_t;
   using I = int32x4_t;
   static constexpr int kMaxTile = 8;
+#if defined(__ARM_FEATURE_DOTPROD)
+  static constexpr int kChains = 8;
+#else
   static constexpr int kChains = 1;
+#endif
   static constexpr int joint_vectors(int tile) { return tile == 1 ? 4 : 1; }
 
   template <int Kind>
@@ -72,6 +77,24 @@ struct MatmulBackend {
     return vreinterpretq_s8_s32(vdupq_n_s32(word));
   }
 
+#if defined(__ARM_FEATURE_DOTPROD)
+  template <int Kind, int C>
+  static void dot(const Codes<Kind>& codes, int first, int count, const int8_t* q, I* sums) {
+    static_assert(!is_wide<Kind>() || kPackings[Kind].zero_point == 128);
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c, q += row_bytes(kPackings[Kind])) {
+      if constexpr (is_wide<Kind>()) sums[c] = vdupq_n_s32(kSumStart);
+#pragma GCC unroll 2
+      for (int i = first; i < first + count; i += 4) {
+        const int8x16_t activations = vld1q_s8(q + 4 * i);
+        sums[c] = vdotq_laneq_s32(sums[c], codes.v[i], activations, 0);
+        sums[c] = vdotq_laneq_s32(sums[c], codes.v[i + 1], activations, 1);
+        sums[c] = vdotq_laneq_s32(sums[c], codes.v[i + 2], activations, 2);
+        sums[c] = vdotq_laneq_s32(sums[c], codes.v[i + 3], activations, 3);
+      }
+    }
+  }
+#else
   template <int Kind, int C>
   static void dot(const Codes<Kind>& codes, int first, int count, const int8_t* q, I* sums) {
     static_assert(!is_wide<Kind>() || kPackings[Kind].zero_point == 128);
@@ -96,6 +119,7 @@ struct MatmulBackend {
       }
     }
   }
+#endif
   // See matmul_layout.hpp, kSumStart.
   static F to_float(I sum) { return vsubq_f32(vreinterpretq_f32_s32(sum), splat(kSumStartValue)); }
   static F scaled(I sum, F scale, F shift) { return vfmaq_f32(shift, vreinterpretq_f32_s32(sum), scale); }
