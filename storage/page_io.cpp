@@ -15,6 +15,7 @@ namespace {
 constexpr uint64_t kKeepOneIn = 16;       // pages of a scan that stay for its next turn
 constexpr int kMostKeptPassed = 32;       // pages that should stay are passed over, so many in one search
 constexpr uint64_t kExtentsAtOnce = 256;  // the file grows by so many
+constexpr size_t kOutcomesAtOnce = 4;     // pages checked before the queue is filled up again
 constexpr int kErrnoBase = 1000;          // Page::failure
 
 }  // namespace
@@ -198,7 +199,7 @@ void PageStore::write_behind() {
 }
 
 bool PageStore::advance(bool wait) {
-  IoOutcome outcomes[16];
+  IoOutcome outcomes[kOutcomesAtOnce];
   const size_t n = queue_->poll(outcomes, wait);
   for (size_t i = 0; i < n; ++i) {
     const auto number = static_cast<PageNumber>(outcomes[i].ticket);
