@@ -28,6 +28,7 @@ constexpr int64_t kSpanRows = 4 * kKvBlock;
 constexpr int64_t kTileRows = 64;         // query heads times queries of a prefill tile
 constexpr int64_t kFewQueries = 8;        // batches up to this split keys over threads instead of queries
 constexpr int64_t kWaveSpans = 32;        // spans in flight in that case
+constexpr int64_t kPartSpans = 8;         // of which one worker takes up to this many
 constexpr int64_t kDirectRows = 8;        // up to this many rows read the cache without converting it first
 constexpr int64_t kSerialWork = 1 << 18;  // multiply-adds below which waking threads costs more than it saves
 
@@ -127,9 +128,13 @@ class Executor {
   void gather(int64_t kv_head, int64_t first, int64_t count, const TileScratch& scratch) const;
   void scatter(int64_t kv_head, int64_t first, int64_t count, const AttnPartial& total) const;
   void visit_span(int64_t kv_head, int64_t first, int64_t count, int64_t span, const TileScratch& scratch,
-                  const AttnPartial& partial) const;
+                  const AttnPartial& partial, int64_t fetch_end) const;
   void visit_block(int64_t kv_head, int64_t first, int64_t count, int64_t block, Segment rows,
-                   const TileScratch& scratch, const AttnPartial& partial) const;
+                   const TileScratch& scratch, const AttnPartial& partial, int64_t fetch_end) const;
+  // This head's part of a block.
+  const std::byte* head_part(int64_t block, int64_t kv_head) const {
+    return kv_.block(block) + static_cast<uint64_t>(kv_head) * geometry_.head_bytes;
+  }
   void compute(const AttnTile& tile, const std::byte* head, const TileScratch& scratch) const;
 
   // First cached row that the query at `pos` may see.
@@ -204,7 +209,7 @@ void Executor::compute(const AttnTile& tile, const std::byte* head, const TileSc
 
 // Queries [first, first + count) meet rows `rows` of one block. The queries that see any of it are neighbours.
 void Executor::visit_block(int64_t kv_head, int64_t first, int64_t count, int64_t block, Segment rows,
-                           const TileScratch& scratch, const AttnPartial& partial) const {
+                           const TileScratch& scratch, const AttnPartial& partial, int64_t fetch_end) const {
   const int64_t base = block * kKvBlock;
   const int64_t head = pos0_ + first;
   AttnTile tile;
@@ -239,17 +244,22 @@ void Executor::visit_block(int64_t kv_head, int64_t first, int64_t count, int64_
   tile.gain = scratch.gain;
   tile.lo = scratch.lo + row;
   tile.hi = scratch.hi + row;
-  compute(tile, kv_.block(block) + static_cast<uint64_t>(kv_head) * geometry_.head_bytes, scratch);
+  const std::byte* part = head_part(block, kv_head);
+  const bool is_last = base + kKvBlock >= fetch_end;
+  tile.after_k = static_cast<int64_t>(geometry_.k_bytes);
+  tile.after_v = is_last ? 0 : head_part(block + 1, kv_head) - (part + geometry_.k_bytes);
+  compute(tile, part, scratch);
 }
 
+// Rows before fetch_end will be read by this worker next.
 void Executor::visit_span(int64_t kv_head, int64_t first, int64_t count, int64_t span, const TileScratch& scratch,
-                          const AttnPartial& partial) const {
+                          const AttnPartial& partial, int64_t fetch_end) const {
   const int64_t low = std::max(span * kSpanRows, floor_of(pos0_ + first));
   const int64_t high = std::min((span + 1) * kSpanRows, pos0_ + first + count);
   for (const Segment& segment : plan_.segments) {
     const Segment rows{std::max(segment.first_row, low), std::min(segment.end_row, high)};
     for (int64_t block = rows.first_row / kKvBlock; block * kKvBlock < rows.end_row; ++block) {
-      visit_block(kv_head, first, count, block, rows, scratch, partial);
+      visit_block(kv_head, first, count, block, rows, scratch, partial, std::min(segment.end_row, fetch_end));
     }
   }
 }
@@ -272,7 +282,7 @@ void Executor::run_tiles(std::span<float> memory, int n_threads) {
     init(total);
     for (int64_t span = first_span(first); span < end_span(first, count); ++span) {
       init(part);
-      visit_span(kv_head, first, count, span, scratch, part);
+      visit_span(kv_head, first, count, span, scratch, part, pos0_ + first + count);
       merge(total, part);
     }
     scatter(kv_head, first, count, total);
@@ -292,14 +302,22 @@ void Executor::run_few(std::span<float> memory, std::span<float> partials, int n
   const int64_t end = end_span(0, count);
   for (int64_t wave = first_span(0); wave < end; wave += kWaveSpans) {
     const int64_t n_spans = std::min(kWaveSpans, end - wave);
-    parallel_for(n_threads, n_spans * n_kv_heads, [&](int64_t task, int thread) {
-      const int64_t kv_head = task / n_spans;
-      const int64_t slot = task % n_spans;
+    // Neighbouring spans go to one worker, so that it can fetch ahead, in at least four parts for each thread.
+    const int64_t part = std::clamp<int64_t>(n_spans * n_kv_heads / (4 * n_threads), 1, kPartSpans);
+    const int64_t n_parts = ceil_div(n_spans, part);
+    parallel_for(n_threads, n_parts * n_kv_heads, [&](int64_t task, int thread) {
+      const int64_t kv_head = task / n_parts;
+      const int64_t first_slot = task % n_parts * part;
+      const int64_t end_slot = std::min(first_slot + part, n_spans);
       TileScratch scratch;
       scratch.lay_out(memory.data() + thread * needs.thread_floats, geometry_, params_.layout.k_dim, needs.rows);
       gather(kv_head, 0, count, scratch);
-      init(partial_at(kv_head, slot));
-      visit_span(kv_head, 0, count, wave + slot, scratch, partial_at(kv_head, slot));
+      for (int64_t slot = first_slot; slot < end_slot; ++slot) {
+        const AttnPartial partial = partial_at(kv_head, slot);
+        init(partial);
+        visit_span(kv_head, 0, count, wave + slot, scratch, partial,
+                   std::min((wave + end_slot) * kSpanRows, pos0_ + count));
+      }
     });
     for (int64_t head = 0; head < n_kv_heads; ++head) {
       for (int64_t slot = 0; slot < n_spans; ++slot) merge(partial_at(head, kWaveSpans), partial_at(head, slot));

@@ -62,6 +62,7 @@ void scores_pass(const float* q, const Keys& keys, int64_t k_dim, float* s) {
       for (int64_t j = 0; j < kWidth; ++j) acc[r][j] = splat(0.0F);
     }
     for (int64_t d = 0; d < k_dim; ++d) {
+      keys.ahead(d, key, kWidth * kLanes);
       F32 k[kWidth];
       for (int64_t j = 0; j < kWidth; ++j) k[j] = keys.get(d, key + j * kLanes);
       for (int r = 0; r < kRows; ++r) {
@@ -88,7 +89,7 @@ struct ScorePasses {
 
 template <class Keys>
 void scores(const AttnTile& t, const std::byte* k_part) {
-  const Keys keys(k_part, t.k_dim);
+  const Keys keys(k_part, t.k_dim, t.after_k);
   for_row_passes(t.rows, ScorePasses<Keys>{t, keys});
 }
 
@@ -219,6 +220,7 @@ inline void accumulate_strip(const AttnTile& t, int64_t row, const Values& value
     for (int64_t j = 0; j < kWidth; ++j) acc[r][j] = load(o + r * o_stride + column + j * kLanes) * decay;
   }
   for (int64_t key = lo; key < hi; ++key) {
+    values.ahead(key, column, kWidth * kLanes);
     F32 v[kWidth];
     for (int64_t j = 0; j < kWidth; ++j) v[j] = values.get(key, column + j * kLanes);
     for (int r = 0; r < kRows; ++r) {
@@ -259,7 +261,7 @@ struct ValuePasses {
 
 template <class Values>
 void accumulate(const AttnTile& t, const std::byte* v_part) {
-  const Values values(v_part, t.o_stride);
+  const Values values(v_part, t.o_stride, t.after_v);
   for (int64_t row = 0; row < t.rows;) {
     const int64_t count = same_view_rows(t, row);
     const int64_t lo = t.whole ? 0 : t.lo[row], hi = t.whole ? kKvBlock : t.hi[row];

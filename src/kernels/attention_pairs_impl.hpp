@@ -25,25 +25,36 @@ constexpr float kCodeMax = 32767.0F;
 constexpr int64_t kGroupPairs = kGroup / 2;
 constexpr int64_t kBlockPairs = kKvBlock / 2;
 
-// --- readers: pairs of step `step` in 16 columns from `column` on -------------------------------------------------
+// --- readers: pairs of step `step` in 16 columns from `column` on; ahead() fetches what lies behind ---------------------
 
 struct KeyPairsQ8 {
   const int8_t* p;
   const uint16_t* halves;  // [dim / 32, 64]
-  KeyPairsQ8(const std::byte* part, int64_t dim) : p(as<int8_t>(part)), halves(as<uint16_t>(part + dim * kKvBlock)) {}
+  int64_t after;
+  KeyPairsQ8(const std::byte* part, int64_t dim, int64_t next = 0)
+      : p(as<int8_t>(part)), halves(as<uint16_t>(part + dim * kKvBlock)), after(next) {}
+  void ahead(int64_t step, int64_t) const { fetch_ahead(p + 2 * step * kKvBlock, after, 2 * kKvBlock); }
   void get(int64_t step, int64_t column, I32* out) const {
     const int8_t* row = p + 2 * step * kKvBlock + column;
     interleave_i8(row, row + kKvBlock, out);
   }
-  F32 scale(int64_t group, int64_t key) const { return load_f16(halves + group * kKvBlock + key); }
+  F32 scale(int64_t group, int64_t key) const {
+    fetch_ahead(halves + group * kKvBlock + key, after, 1);
+    return load_f16(halves + group * kKvBlock + key);
+  }
 };
 struct KeyPairsQ4 {
   const uint8_t* p;
   const uint16_t* halves;
-  KeyPairsQ4(const std::byte* part, int64_t dim)
-      : p(as<uint8_t>(part)), halves(as<uint16_t>(part + dim / 2 * kKvBlock)) {}
+  int64_t after;
+  KeyPairsQ4(const std::byte* part, int64_t dim, int64_t next = 0)
+      : p(as<uint8_t>(part)), halves(as<uint16_t>(part + dim / 2 * kKvBlock)), after(next) {}
+  void ahead(int64_t step, int64_t) const { fetch_ahead(p + step * kKvBlock, after, kKvBlock); }
   void get(int64_t step, int64_t column, I32* out) const { split_q4(p + step * kKvBlock + column, out); }
-  F32 scale(int64_t group, int64_t key) const { return load_f16(halves + group * kKvBlock + key); }
+  F32 scale(int64_t group, int64_t key) const {
+    fetch_ahead(halves + group * kKvBlock + key, after, 1);
+    return load_f16(halves + group * kKvBlock + key);
+  }
 };
 
 // Column `group` of the scales [64, groups] as 64 floats.
@@ -66,13 +77,19 @@ struct ValuePairsQ8 {
   const int8_t* p;
   const uint16_t* halves;  // [64, dim / 32]
   int64_t dim;
-  ValuePairsQ8(const std::byte* part, int64_t n)
-      : p(as<int8_t>(part)), halves(as<uint16_t>(part + n * kKvBlock)), dim(n) {}
+  int64_t after;
+  ValuePairsQ8(const std::byte* part, int64_t n, int64_t next = 0)
+      : p(as<int8_t>(part)), halves(as<uint16_t>(part + n * kKvBlock)), dim(n), after(next) {}
+  void ahead(int64_t step, int64_t column) const {
+    fetch_ahead(p + 2 * step * dim + column, after, 1);
+    fetch_ahead(p + (2 * step + 1) * dim + column, after, 1);
+  }
   void get(int64_t step, int64_t column, I32* out) const {
     const int8_t* row = p + 2 * step * dim + column;
     interleave_i8(row, row + dim, out);
   }
   const float* scales(int64_t group, float* buffer) const {
+    fetch_ahead(halves + group * kKvBlock, after, 2 * kKvBlock);
     scale_column(halves, dim / kGroup, group, buffer);
     return buffer;
   }
@@ -81,13 +98,16 @@ struct ValuePairsQ4 {
   const uint8_t* p;
   const uint16_t* halves;
   int64_t dim;
-  ValuePairsQ4(const std::byte* part, int64_t n)
-      : p(as<uint8_t>(part)), halves(as<uint16_t>(part + n / 2 * kKvBlock)), dim(n) {}
+  int64_t after;
+  ValuePairsQ4(const std::byte* part, int64_t n, int64_t next = 0)
+      : p(as<uint8_t>(part)), halves(as<uint16_t>(part + n / 2 * kKvBlock)), dim(n), after(next) {}
+  void ahead(int64_t step, int64_t column) const { fetch_ahead(p + step * dim + column / 2, after, 1); }
   void get(int64_t step, int64_t column, I32* out) const {
     const uint8_t* row = p + step * dim + column / kGroup * (kGroup / 2);
     interleave_q4(row, row + dim / 2, column % kGroup < kGroup / 2 ? 0 : 4, out);
   }
   const float* scales(int64_t group, float* buffer) const {
+    fetch_ahead(halves + group * kKvBlock, after, 2 * kKvBlock);
     scale_column(halves, dim / kGroup, group, buffer);
     return buffer;
   }
@@ -97,8 +117,9 @@ struct ValuePairsQ4 {
 struct KeyPairsTile {
   const int32_t* p;
   const float* values;
-  KeyPairsTile(const std::byte* tile, int64_t dim)
+  KeyPairsTile(const std::byte* tile, int64_t dim, int64_t = 0)
       : p(as<int32_t>(tile)), values(as<float>(tile) + dim / 2 * kKvBlock) {}
+  void ahead(int64_t, int64_t) const {}
   void get(int64_t step, int64_t column, I32* out) const {
     for (int64_t i = 0; i < kUnit; ++i) out[i] = load_pairs(p + step * kKvBlock + column + i * kLanes);
   }
@@ -108,8 +129,9 @@ struct ValuePairsTile {
   const int32_t* p;
   const float* values;
   int64_t dim;
-  ValuePairsTile(const std::byte* tile, int64_t n)
+  ValuePairsTile(const std::byte* tile, int64_t n, int64_t = 0)
       : p(as<int32_t>(tile)), values(as<float>(tile) + kBlockPairs * n), dim(n) {}
+  void ahead(int64_t, int64_t) const {}
   void get(int64_t step, int64_t column, I32* out) const {
     for (int64_t i = 0; i < kUnit; ++i) out[i] = load_pairs(p + step * dim + column + i * kLanes);
   }
@@ -172,6 +194,7 @@ inline void pair_sums(const int16_t* codes, int64_t stride, const Pairs& pairs, 
   unrolled<0, kAll>([&]<int64_t i>() __attribute__((always_inline)) { acc[i] = zero_i32(); });
   int64_t step = first;
   do {  // never empty: the check before a for loop costs copies of all sums inside it
+    pairs.ahead(step, column);
     I32 b[kVectors];
     unrolled<0, kWide>([&]<int64_t j>() __attribute__((always_inline)) {
       pairs.get(step, column + j * kUnitColumns, b + j * kUnit);
@@ -230,7 +253,7 @@ struct PairScores {
 
 template <class Keys>
 void pair_scores(const AttnTile& t, const std::byte* k_part) {
-  const Keys keys(k_part, t.k_dim);
+  const Keys keys(k_part, t.k_dim, t.after_k);
   for_row_passes(t.rows, PairScores<Keys>{t, keys});
 }
 
@@ -297,7 +320,7 @@ void pair_accumulate_run(const AttnTile& t, const Values& values, int64_t row, i
 
 template <class Values>
 void pair_accumulate(const AttnTile& t, const std::byte* v_part) {
-  const Values values(v_part, t.o_stride);
+  const Values values(v_part, t.o_stride, t.after_v);
   for (int64_t row = 0; row < t.rows;) {
     const int64_t count = same_view_rows(t, row);
     pair_accumulate_run(t, values, row, count, t.whole ? 0 : t.lo[row], t.whole ? kKvBlock : t.hi[row]);

@@ -167,43 +167,59 @@ inline const T* as(const std::byte* p) {
   return static_cast<const T*>(static_cast<const void*>(p));
 }
 
-// A K reader gives dimension d of the kLanes keys from `key` on. Quantised types: attention_pairs_impl.hpp.
+// The bytes that lie `after` bytes behind p, `bytes` of them.
+inline void fetch_ahead(const void* p, int64_t after, int64_t bytes) {
+  prefetch_lines(static_cast<const char*>(p) + after, bytes);
+}
+
+// A K reader gives dimension d of the kLanes keys from `key` on; ahead() fetches what lies behind n of
+// them. Quantised types: attention_pairs_impl.hpp.
 struct KeysF32 {
   const float* p;
-  KeysF32(const std::byte* part, int64_t) : p(as<float>(part)) {}
+  KeysF32(const std::byte* part, int64_t, int64_t = 0) : p(as<float>(part)) {}
   F32 get(int64_t d, int64_t key) const { return load(p + d * kKvBlock + key); }
+  void ahead(int64_t, int64_t, int64_t) const {}  // mostly tiles, which are at hand
 };
 struct KeysF16 {
   const uint16_t* p;
-  KeysF16(const std::byte* part, int64_t) : p(as<uint16_t>(part)) {}
+  int64_t after;
+  KeysF16(const std::byte* part, int64_t, int64_t next = 0) : p(as<uint16_t>(part)), after(next) {}
   F32 get(int64_t d, int64_t key) const { return load_f16(p + d * kKvBlock + key); }
+  void ahead(int64_t d, int64_t key, int64_t n) const { fetch_ahead(p + d * kKvBlock + key, after, n * 2); }
 };
 struct KeysBF16 {
   const uint16_t* p;
-  KeysBF16(const std::byte* part, int64_t) : p(as<uint16_t>(part)) {}
+  int64_t after;
+  KeysBF16(const std::byte* part, int64_t, int64_t next = 0) : p(as<uint16_t>(part)), after(next) {}
   F32 get(int64_t d, int64_t key) const { return load_bf16(p + d * kKvBlock + key); }
+  void ahead(int64_t d, int64_t key, int64_t n) const { fetch_ahead(p + d * kKvBlock + key, after, n * 2); }
 };
 // A V reader gives the kLanes elements from `column` on of one key's row.
 struct ValuesF32 {
   using Element = float;
   const float* p;
   int64_t dim;
-  ValuesF32(const std::byte* part, int64_t n) : p(as<float>(part)), dim(n) {}
+  ValuesF32(const std::byte* part, int64_t n, int64_t = 0) : p(as<float>(part)), dim(n) {}
   F32 get(int64_t key, int64_t column) const { return load(p + key * dim + column); }
+  void ahead(int64_t, int64_t, int64_t) const {}
 };
 struct ValuesF16 {
   using Element = uint16_t;
   const uint16_t* p;
   int64_t dim;
-  ValuesF16(const std::byte* part, int64_t n) : p(as<uint16_t>(part)), dim(n) {}
+  int64_t after;
+  ValuesF16(const std::byte* part, int64_t n, int64_t next = 0) : p(as<uint16_t>(part)), dim(n), after(next) {}
   F32 get(int64_t key, int64_t column) const { return load_f16(p + key * dim + column); }
+  void ahead(int64_t key, int64_t column, int64_t n) const { fetch_ahead(p + key * dim + column, after, n * 2); }
 };
 struct ValuesBF16 {
   using Element = uint16_t;
   const uint16_t* p;
   int64_t dim;
-  ValuesBF16(const std::byte* part, int64_t n) : p(as<uint16_t>(part)), dim(n) {}
+  int64_t after;
+  ValuesBF16(const std::byte* part, int64_t n, int64_t next = 0) : p(as<uint16_t>(part)), dim(n), after(next) {}
   F32 get(int64_t key, int64_t column) const { return load_bf16(p + key * dim + column); }
+  void ahead(int64_t key, int64_t column, int64_t n) const { fetch_ahead(p + key * dim + column, after, n * 2); }
 };
 // --- whole parts as floats ---------------------------------------------------------------------------------------
 

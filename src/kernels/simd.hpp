@@ -205,6 +205,12 @@ inline void store_f16(uint16_t* p, F32 x) {
 }
 #endif
 
+inline void prefetch(const void* p) { __builtin_prefetch(p); }
+// Every cache line of `bytes` from p on.
+inline void prefetch_lines(const void* p, int64_t bytes) {
+  for (int64_t at = 0; at < bytes; at += 64) prefetch(static_cast<const char*>(p) + at);
+}
+
 // --- pieces of rows ----------------------------------------------------------------------------------------------
 // The last n < kLanes elements of a row, other lanes `fill`.
 inline F32 load_part(const float* p, int64_t n, float fill = 0.0F) {

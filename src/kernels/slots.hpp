@@ -93,6 +93,9 @@ struct AttnTile {
   float* gain = nullptr;             // [rows] and weights relative to the block's own maximum are worth this
   const int32_t* lo = nullptr;
   const int32_t* hi = nullptr;
+  // Bytes from a part in the cache to the one that will be read after it: fetched ahead while this one is read.
+  int64_t after_k = 0;
+  int64_t after_v = 0;
 };
 
 // A part is first read as it lies in the cache (few rows) or converted to a tile (many rows), with the same results.
