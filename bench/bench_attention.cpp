@@ -124,7 +124,8 @@ constexpr int64_t kProbeSteps = 1 << 16;
 constexpr int kChains = 12;
 
 __attribute__((target("avx512f"))) double flops_512() {
-  __m512 acc[kChains] = {};
+  __m512 acc[kChains];
+  for (int i = 0; i < kChains; ++i) acc[i] = _mm512_set1_ps(static_cast<float>(i));  // equal chains would be merged
   const __m512 x = _mm512_set1_ps(0.5F);
   for (int64_t i = 0; i < kProbeSteps; ++i) {
     for (__m512& chain : acc) chain = _mm512_fmadd_ps(chain, x, x);
@@ -133,7 +134,8 @@ __attribute__((target("avx512f"))) double flops_512() {
   return static_cast<double>(kProbeSteps * kChains * 2 * 16);
 }
 __attribute__((target("avx2,fma"))) double flops_256() {
-  __m256 acc[kChains] = {};
+  __m256 acc[kChains];
+  for (int i = 0; i < kChains; ++i) acc[i] = _mm256_set1_ps(static_cast<float>(i));
   const __m256 x = _mm256_set1_ps(0.5F);
   for (int64_t i = 0; i < kProbeSteps; ++i) {
     for (__m256& chain : acc) chain = _mm256_fmadd_ps(chain, x, x);

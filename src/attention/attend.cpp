@@ -14,6 +14,7 @@
 #include "src/attention/kv_block.hpp"
 #include "src/attention/partial.hpp"
 #include "src/attention/plan.hpp"
+#include "src/attention/rotation.hpp"
 #include "src/base/check.hpp"
 #include "src/base/parallel.hpp"
 #include "src/kernels/kernels.hpp"
@@ -168,6 +169,9 @@ void Executor::gather(int64_t kv_head, int64_t first, int64_t count, const TileS
     const float* from = q_.row(t) + kv_head * width;
     for (int64_t i = 0; i < width; ++i) *q++ = from[i] * params_.scale;
   }
+  if (is_rotated(params_.layout.k_type)) {
+    for (int64_t row = 0; row < count * geometry_.group; ++row) rotate(scratch.q + row * k_dim, k_dim);
+  }
   if (geometry_.codes_q) {
     kernel_.quantize_q(scratch.q, count * geometry_.group, k_dim, scratch.codes, scratch.scales);
   }
@@ -179,7 +183,9 @@ void Executor::scatter(int64_t kv_head, int64_t first, int64_t count, const Attn
     for (int64_t g = 0; g < geometry_.group; ++g) {
       const int64_t head = kv_head * geometry_.group + g;
       const float* sink = params_.sinks != nullptr ? params_.sinks + head : nullptr;
-      finish(total, t * geometry_.group + g, sink, v_dim, o_.row(first + t) + head * v_dim);
+      float* out = o_.row(first + t) + head * v_dim;
+      finish(total, t * geometry_.group + g, sink, v_dim, out);
+      if (is_rotated(params_.layout.v_type)) rotate(out, v_dim);
     }
   }
 }

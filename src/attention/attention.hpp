@@ -21,12 +21,14 @@ struct KvLayout {
   int64_t n_kv_heads = 0;
   int64_t k_dim = 0;  // per head
   int64_t v_dim = 0;
-  DType k_type = DType::kF16;  // F32 F16 BF16 Q8_0 Q4_0
+  DType k_type = DType::kF16;  // F32 F16 BF16 Q8_0 Q4_0; rows of Q4_0 are kept rotated (rotation.hpp)
   DType v_type = DType::kF16;
 
   // Extent of one block: all KV heads one after another, each head's K then V.
   uint64_t head_bytes() const;
   uint64_t block_bytes() const { return head_bytes() * static_cast<uint64_t>(n_kv_heads); }
+  // Of a region of such blocks, part of session files: rotated blocks must not be taken for others.
+  const char* region_name() const;
   // kUnsupported (type) or kInvalidArgument (a head that is not a whole number of quant blocks).
   Status check() const;
 };

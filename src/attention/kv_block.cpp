@@ -4,9 +4,11 @@
 // against it.
 #include "src/attention/kv_block.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include "quant/half.hpp"
+#include "src/attention/rotation.hpp"
 #include "src/base/check.hpp"
 #include "src/base/format.hpp"
 #include "src/kernels/kernels.hpp"
@@ -101,6 +103,16 @@ float element(DType dtype, const std::byte* part, int64_t dim, const Place& at) 
   }
 }
 
+// A head as its cache type wants it: `x` itself, or rotated in `buffer`. Sizes that no scale can hold are cut before
+// they would add up to infinities.
+const float* as_cached(DType dtype, const float* x, int64_t dim, float* buffer) {
+  if (!is_rotated(dtype)) return x;
+  constexpr float kLargest = 1e6F;
+  for (int64_t d = 0; d < dim; ++d) buffer[d] = std::clamp(x[d], -kLargest, kLargest);
+  rotate(buffer, dim);
+  return buffer;
+}
+
 }  // namespace
 
 int64_t kv_index(DType dtype) {
@@ -123,6 +135,8 @@ uint64_t part_bytes(DType dtype, int64_t dim) {
 
 uint64_t KvLayout::head_bytes() const { return part_bytes(k_type, k_dim) + part_bytes(v_type, v_dim); }
 
+const char* KvLayout::region_name() const { return is_rotated(k_type) || is_rotated(v_type) ? "kv_rotated" : "kv"; }
+
 Status KvLayout::check() const {
   if (n_kv_heads < 1) {
     return make_error(Code::kInvalidArgument, "kv cache: found {} KV heads, wanted at least 1", n_kv_heads);
@@ -139,8 +153,10 @@ void encode_kv(const KvLayout& layout, const float* k, const float* v, int64_t r
   const uint64_t k_bytes = part_bytes(layout.k_type, layout.k_dim);
   for (int64_t head = 0; head < layout.n_kv_heads; ++head) {
     std::byte* part = block + static_cast<uint64_t>(head) * head_bytes;
-    encode_k(k + head * layout.k_dim, layout.k_dim, row, part);
-    encode_v(v + head * layout.v_dim, layout.v_dim, row, part + k_bytes);
+    float buffer[kernels::kMaxHeadDim];
+    encode_k(as_cached(layout.k_type, k + head * layout.k_dim, layout.k_dim, buffer), layout.k_dim, row, part);
+    encode_v(as_cached(layout.v_type, v + head * layout.v_dim, layout.v_dim, buffer), layout.v_dim, row,
+             part + k_bytes);
   }
 }
 
@@ -148,12 +164,14 @@ void decode_kv(const KvLayout& layout, const std::byte* block, int64_t row, floa
   const uint64_t k_bytes = part_bytes(layout.k_type, layout.k_dim);
   for (int64_t head = 0; head < layout.n_kv_heads; ++head) {
     const std::byte* part = block + static_cast<uint64_t>(head) * layout.head_bytes();
-    for (int64_t d = 0; d < layout.k_dim; ++d) {
-      *k++ = element(layout.k_type, part, layout.k_dim, key_place(d, row));
-    }
+    for (int64_t d = 0; d < layout.k_dim; ++d) k[d] = element(layout.k_type, part, layout.k_dim, key_place(d, row));
     for (int64_t d = 0; d < layout.v_dim; ++d) {
-      *v++ = element(layout.v_type, part + k_bytes, layout.v_dim, value_place(d, row, layout.v_dim));
+      v[d] = element(layout.v_type, part + k_bytes, layout.v_dim, value_place(d, row, layout.v_dim));
     }
+    if (is_rotated(layout.k_type)) rotate(k, layout.k_dim);
+    if (is_rotated(layout.v_type)) rotate(v, layout.v_dim);
+    k += layout.k_dim;
+    v += layout.v_dim;
   }
 }
 

@@ -1,7 +1,7 @@
 // Softmax attention with a KV cache: MHA, GQA and MQA; full or windowed; optional q/k norms, biases, sinks, and a
 // gate on the output of each head.
 //
-// State: one region "kv", Append for layers that see everything, Ring for window layers (they keep the window and a
+// State: one region of keys and values, Append for layers that see everything, Ring for window layers (they keep the window and a
 // little slack, so that a few tokens can be taken back).
 #include <algorithm>
 #include <cmath>
@@ -26,8 +26,9 @@ class AttentionMixer final : public TokenMixer {
 
   std::vector<storage::RegionSpec> regions(const CacheOptions& cache) const override {
     storage::RegionSpec spec;
-    spec.name = "kv";
-    spec.block_bytes = params(cache).layout.block_bytes();
+    const attention::KvLayout layout = params(cache).layout;
+    spec.name = layout.region_name();
+    spec.block_bytes = layout.block_bytes();
     if (window_ > 0) {
       spec.kind = storage::RegionKind::kRing;
       spec.capacity = window_ + kRingSlack;

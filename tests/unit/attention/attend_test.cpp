@@ -17,9 +17,9 @@ namespace {
 // Values are within 2; scores carry some 1e-6 relative error over up to 256 products, which e^score turns into
 // a relative error of the weights.
 constexpr double kTolerance = 1e-5;
-// Quantised keys meet queries of 16 bits, quantised values weights of 16 bits: half a step of 2 / 32767 in each of a
-// few dimensions or keys that matter. The cache's own rounding, which is not counted here, is a hundred times that.
-constexpr double kCodeTolerance = 2e-4;
+// Quantised keys meet queries of 16 bits, quantised values weights of 16 bits: half a step of 1 / 32767 of the
+// largest in each dimension or key that matters. The cache's own rounding, which is not counted here, is a hundred times that.
+constexpr double kCodeTolerance = 4e-4;
 double tolerance_of(DType k, DType v) {
   return attention::is_quantised(k) || attention::is_quantised(v) ? kCodeTolerance : kTolerance;
 }

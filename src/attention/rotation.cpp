@@ -1,0 +1,27 @@
+#include "src/attention/rotation.hpp"
+
+#include <cmath>
+
+namespace lcrun::attention {
+
+bool is_rotated(DType dtype) { return dtype == DType::kQ4_0; }
+
+void rotate(float* x, int64_t dim) {
+  const int64_t size = dim & -dim;
+  for (int64_t half = 1; half < size; half *= 2) {
+    for (int64_t start = 0; start < dim; start += 2 * half) {
+      float* low = x + start;
+      float* high = low + half;
+      for (int64_t i = 0; i < half; ++i) {
+        const float a = low[i];
+        const float b = high[i];
+        low[i] = a + b;
+        high[i] = a - b;
+      }
+    }
+  }
+  const float scale = 1.0F / std::sqrt(static_cast<float>(size));
+  for (int64_t i = 0; i < dim; ++i) x[i] *= scale;
+}
+
+}  // namespace lcrun::attention
