@@ -25,7 +25,7 @@ constexpr float kCodeMax = 32767.0F;
 constexpr int64_t kGroupPairs = kGroup / 2;
 constexpr int64_t kBlockPairs = kKvBlock / 2;
 
-// --- readers: pairs of step `step` in 16 columns from `column` on; ahead() fetches what lies behind ---------------------
+// --- readers: pairs of step `step` in 16 columns from `column` on; ahead() fetches what lies behind --------------
 
 struct KeyPairsQ8 {
   const int8_t* p;

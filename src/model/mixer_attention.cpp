@@ -1,8 +1,8 @@
 // Softmax attention with a KV cache: MHA, GQA and MQA; full or windowed; optional q/k norms, biases, sinks, and a
 // gate on the output of each head.
 //
-// State: one region of keys and values, Append for layers that see everything, Ring for window layers (they keep the window and a
-// little slack, so that a few tokens can be taken back).
+// State: one region of keys and values, Append for layers that see everything, Ring for window layers (they keep the
+// window and a little slack, so that a few tokens can be taken back).
 #include <algorithm>
 #include <cmath>
 

@@ -18,7 +18,7 @@ namespace {
 // a relative error of the weights.
 constexpr double kTolerance = 1e-5;
 // Quantised keys meet queries of 16 bits, quantised values weights of 16 bits: half a step of 1 / 32767 of the
-// largest in each dimension or key that matters. The cache's own rounding, which is not counted here, is a hundred times that.
+// largest in each dimension or key that matters. The cache's own rounding, not counted here, is a hundred times that.
 constexpr double kCodeTolerance = 4e-4;
 double tolerance_of(DType k, DType v) {
   return attention::is_quantised(k) || attention::is_quantised(v) ? kCodeTolerance : kTolerance;
