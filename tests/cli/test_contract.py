@@ -154,7 +154,8 @@ def test_sizes_may_be_written_with_units(lcrun, smollm2):
 def test_a_file_as_context_and_a_question_about_it(lcrun, smollm2, tmp_path):
     text = tmp_path / "note.txt"
     text.write_text("The harbour master's cat is called Marmalade. She sleeps on the stove.\n")
-    outcome = lcrun("-m", smollm2, "-f", text, "-p", "What is the cat called?", "-n", "24", "--temp", "0")
+    outcome = lcrun("-m", smollm2, "-f", text, "-p", "Repeat the first sentence of the text.", "-n", "48",
+                    "--temp", "0")
     assert outcome.status == OK
     assert "Marmalade" in outcome.out
 
