@@ -5,6 +5,7 @@
 #include "cli/command.hpp"
 #include "cli/json_text.hpp"
 #include "cli/setup.hpp"
+#include "ggufish/layout.hpp"
 #include "quant/format.hpp"
 #include "src/base/format.hpp"
 #include "src/kernels/describe.hpp"
@@ -16,43 +17,12 @@ namespace lcrun::cli {
 namespace {
 
 using ggufish::ModelFile;
+using ggufish::value_type_name;
 using ggufish::ValueType;
 
-const char* type_text(ValueType type) {
-  switch (type) {
-    case ValueType::kU8:
-      return "u8";
-    case ValueType::kI8:
-      return "i8";
-    case ValueType::kU16:
-      return "u16";
-    case ValueType::kI16:
-      return "i16";
-    case ValueType::kU32:
-      return "u32";
-    case ValueType::kI32:
-      return "i32";
-    case ValueType::kF32:
-      return "f32";
-    case ValueType::kBool:
-      return "bool";
-    case ValueType::kString:
-      return "string";
-    case ValueType::kArray:
-      return "array";
-    case ValueType::kU64:
-      return "u64";
-    case ValueType::kI64:
-      return "i64";
-    case ValueType::kF64:
-      return "f64";
-  }
-  return "unknown";
-}
-
 std::string type_of(const ggufish::Metadata::Entry& entry) {
-  if (entry.type != ValueType::kArray) return type_text(entry.type);
-  return format("{}[{}]", type_text(entry.element_type), entry.count);
+  if (entry.type != ValueType::kArray) return value_type_name(entry.type);
+  return format("{}[{}]", value_type_name(entry.element_type), entry.count);
 }
 
 std::vector<int64_t> shape_of(const TensorView& view) {
