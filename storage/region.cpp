@@ -1,6 +1,7 @@
 #include "storage/region.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "src/base/check.hpp"
@@ -11,45 +12,87 @@ namespace {
 
 int64_t blocks_for(int64_t rows) { return (rows + kBlockTokens - 1) / kBlockTokens; }
 
-// Bounds on what a session file may claim, so that a damaged count cannot ask for the whole machine.
-constexpr uint64_t kMaxRows = uint64_t{1} << 40;
-// Handles of blocks made room for ahead of use (3 KiB a region), so that decoding does not call operator new.
-constexpr int64_t kHandlesAhead = 64;
+// Handles of blocks made room for ahead of use, so that decoding rarely grows a table.
+constexpr size_t kHandlesAhead = 64;
+
+Result<std::shared_ptr<AlignedBuffer>> shared_buffer(uint64_t bytes) {
+  LCRUN_ASSIGN(auto buffer, AlignedBuffer::allocate(bytes));
+  return std::make_shared<AlignedBuffer>(std::move(buffer));
+}
+
+// Nobody else holds it, and what others did with it is over.
+bool is_own(const std::shared_ptr<AlignedBuffer>& block) {
+  if (block.use_count() != 1) return false;
+  std::atomic_thread_fence(std::memory_order_acquire);
+  return true;
+}
 
 }  // namespace
+
+Result<Region::Block> Region::new_block() {
+  if (spare_.empty()) {
+    if (handles_.empty()) {
+      handles_.reserve(kHandlesAhead);
+      while (handles_.size() < kHandlesAhead) handles_.push_back(std::make_shared<AlignedBuffer>());
+    }
+    LCRUN_ASSIGN(*handles_.back(), AlignedBuffer::allocate(spec_.block_bytes));
+    Block block = std::move(handles_.back());
+    handles_.pop_back();
+    return block;
+  }
+  Block block = std::move(spare_.back());
+  spare_.pop_back();
+  std::memset(block->data(), 0, block->size());
+  return block;
+}
+
+void Region::drop(Block block) {
+  if (is_own(block)) spare_.push_back(std::move(block));
+}
 
 Status Region::reserve_rows(int64_t n) {
   LCRUN_CHECK(spec_.kind != RegionKind::kFixed && n >= 0);
   const int64_t wanted = blocks_for(rows_ + n) - first_block_;
   if (static_cast<int64_t>(blocks_.capacity()) < wanted) {
-    const auto room = static_cast<size_t>(2 * wanted + kHandlesAhead);
+    const auto room = 2 * static_cast<size_t>(wanted) + kHandlesAhead;
     blocks_.reserve(room);
     spare_.reserve(room);  // every block may be dropped
   }
+  const auto first_written = static_cast<size_t>(rows_ / kBlockTokens - first_block_);
+  if (first_written < blocks_.size() && !is_own(blocks_[first_written])) {
+    LCRUN_ASSIGN(const Block copy, new_block());
+    std::memcpy(copy->data(), blocks_[first_written]->data(), spec_.block_bytes);
+    blocks_[first_written] = copy;
+  }
   while (static_cast<int64_t>(blocks_.size()) < wanted) {
-    if (!spare_.empty()) {
-      std::memset(spare_.back().data(), 0, spare_.back().size());
-      blocks_.push_back(std::move(spare_.back()));
-      spare_.pop_back();
-      continue;
-    }
-    LCRUN_ASSIGN(auto block, AlignedBuffer::allocate(spec_.block_bytes));
+    LCRUN_ASSIGN(auto block, new_block());
     blocks_.push_back(std::move(block));
   }
   return {};
 }
 
-void Region::commit_rows(int64_t n) {
+void Region::commit_rows(int64_t n, int64_t mark_spacing) {
   rows_ += n;
   uncommitted_ = false;
-  if (spec_.kind == RegionKind::kFixed) return;
+  if (spec_.kind == RegionKind::kFixed) {
+    // Without room for a copy there is one mark less.
+    if (mark_spacing > 0 && rows_ % mark_spacing == 0) static_cast<void>(mark_fixed());
+    return;
+  }
   LCRUN_DCHECK(blocks_for(rows_) - first_block_ <= static_cast<int64_t>(blocks_.size()));
   if (spec_.kind != RegionKind::kRing) return;
-  const int64_t keep_from = std::max<int64_t>(0, rows_ - spec_.capacity) / kBlockTokens;
-  const int64_t drop = keep_from - first_block_;
-  if (drop <= 0) return;
-  for (int64_t i = 0; i < drop; ++i) spare_.push_back(std::move(blocks_[static_cast<size_t>(i)]));
-  blocks_.erase(blocks_.begin(), blocks_.begin() + drop);
+  const int64_t keep_from = std::max<int64_t>(0, rows_ - spec_.window - kRingSlack) / kBlockTokens;
+  const int64_t dropped = keep_from - first_block_;
+  if (dropped <= 0) return;
+  for (int64_t i = 0; i < dropped; ++i) {
+    auto& block = blocks_[static_cast<size_t>(i)];
+    if (is_marked(first_block_ + i, mark_spacing)) {
+      old_.push_back({first_block_ + i, std::move(block)});
+    } else {
+      drop(std::move(block));
+    }
+  }
+  blocks_.erase(blocks_.begin(), blocks_.begin() + dropped);
   first_block_ = keep_from;
 }
 
@@ -60,50 +103,115 @@ Status Region::prepare_fixed() {
   return {};
 }
 
-bool Region::can_truncate(int64_t n) const {
-  if (n < 0 || n > rows_) return false;
-  if (n == 0) return true;
-  if (n == rows_) return !uncommitted_;
-  if (spec_.kind == RegionKind::kFixed) return false;
-  if (spec_.kind == RegionKind::kAppend) return true;
-  // A ring must still hold every row that the tokens before n can see.
-  return first_row() <= std::max<int64_t>(0, n - spec_.capacity);
+Status Region::mark_fixed() {
+  if (fixed_.size() == 0 || (!fixed_marks_.empty() && fixed_marks_.back().rows == rows_)) return {};
+  LCRUN_ASSIGN(const Block copy, shared_buffer(spec_.block_bytes));
+  std::memcpy(copy->data(), fixed_.data(), spec_.block_bytes);
+  fixed_marks_.push_back({rows_, copy});
+  return {};
+}
+
+int64_t Region::first_needed_block(int64_t rows) const {
+  if (spec_.kind == RegionKind::kAppend) return 0;
+  return std::max<int64_t>(0, rows - spec_.window) / kBlockTokens;
+}
+
+// Does the first mark after the block need it?
+bool Region::is_marked(int64_t block, int64_t mark_spacing) const {
+  if (mark_spacing <= 0) return false;
+  const int64_t end = (block + 1) * kBlockTokens;
+  const int64_t mark = (end + mark_spacing - 1) / mark_spacing * mark_spacing;
+  return block >= first_needed_block(mark);
+}
+
+void Region::thin_marks(int64_t mark_spacing) {
+  std::erase_if(old_, [&](const OldBlock& old) { return !is_marked(old.index, mark_spacing); });
+  std::erase_if(fixed_marks_,
+                [&](const FixedMark& mark) { return mark_spacing <= 0 || mark.rows % mark_spacing != 0; });
+}
+
+uint64_t Region::mark_bytes() const {
+  uint64_t total = 0;
+  for (const auto& old : old_) total += old.data->size();
+  for (const auto& mark : fixed_marks_) total += mark.bytes->size();
+  return total;
+}
+
+int64_t Region::truncation_point(int64_t n) const {
+  n = std::min(n, rows_);
+  if (n <= 0) return 0;
+  if (spec_.kind == RegionKind::kAppend) return n;
+  if (spec_.kind == RegionKind::kFixed) {
+    if (n == rows_ && !uncommitted_) return n;
+    int64_t best = 0;
+    for (const auto& mark : fixed_marks_) best = mark.rows <= n ? mark.rows : best;
+    return best;
+  }
+  // Runs of blocks that are held, from the last to the first.
+  std::vector<int64_t> held = held_blocks();
+  for (size_t end = held.size(); end > 0;) {
+    size_t first = end - 1;
+    while (first > 0 && held[first - 1] + 1 == held[first]) --first;
+    const int64_t point = std::min(n, (held[end - 1] + 1) * kBlockTokens);
+    if (point > held[first] * kBlockTokens && first_needed_block(point) >= held[first]) return point;
+    end = first;
+  }
+  return 0;
+}
+
+// Sorts what is held for a region of that many rows: blocks that the next token may read, or slack before them, into
+// the run, older ones behind it, later ones away.
+void Region::arrange(int64_t rows) {
+  std::vector<OldBlock> held = std::move(old_);
+  old_.clear();
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    held.push_back({first_block_ + static_cast<int64_t>(i), std::move(blocks_[i])});
+  }
+  blocks_.clear();
+  while (!held.empty() && held.back().index >= blocks_for(rows)) {
+    drop(std::move(held.back().data));
+    held.pop_back();
+  }
+  size_t first = held.size();
+  const int64_t slack = spec_.kind == RegionKind::kAppend ? 0 : std::max<int64_t>(0, rows - spec_.window - kRingSlack);
+  while (first > 0 && held[first - 1].index >= slack / kBlockTokens &&
+         held[first - 1].index + static_cast<int64_t>(held.size() - first) + 1 == blocks_for(rows)) {
+    --first;
+  }
+  first_block_ = first < held.size() ? held[first].index : blocks_for(rows);
+  for (size_t i = first; i < held.size(); ++i) blocks_.push_back(std::move(held[i].data));
+  held.resize(first);
+  old_ = std::move(held);
+}
+
+void Region::truncate_fixed(int64_t n) {
+  std::erase_if(fixed_marks_, [&](const FixedMark& mark) { return mark.rows > n; });
+  if (n == 0) {
+    if (fixed_.size() != 0) std::memset(fixed_.data(), 0, fixed_.size());
+  } else {
+    std::memcpy(fixed_.data(), fixed_marks_.back().bytes->data(), spec_.block_bytes);
+  }
 }
 
 void Region::truncate(int64_t n) {
-  LCRUN_CHECK(can_truncate(n));
+  LCRUN_CHECK(truncation_point(n) == n);
   if (n == rows_ && !uncommitted_) return;
   rows_ = n;
   uncommitted_ = false;
-  if (spec_.kind == RegionKind::kFixed) {
-    if (fixed_.size() != 0) std::memset(fixed_.data(), 0, fixed_.size());
-    return;
-  }
-  if (n == 0) {
-    for (auto& block : blocks_) spare_.push_back(std::move(block));
-    blocks_.clear();
-    first_block_ = 0;
-    return;
-  }
-  const auto keep = static_cast<size_t>(blocks_for(n) - first_block_);
-  while (blocks_.size() > keep) {
-    spare_.push_back(std::move(blocks_.back()));
-    blocks_.pop_back();
-  }
+  if (spec_.kind == RegionKind::kFixed) return truncate_fixed(n);
+  arrange(n);
   // Cells past the end stay as they are: attention never reads a row that was not written again first.
 }
 
-Status Region::copy_from(const Region& other) {
+Status Region::share(const Region& other) {
   LCRUN_CHECK(spec_.block_bytes == other.spec_.block_bytes && spec_.kind == other.spec_.kind);
   Region copy(spec_);
   copy.rows_ = other.rows_;
   copy.first_block_ = other.first_block_;
   copy.uncommitted_ = other.uncommitted_;
-  for (const auto& block : other.blocks_) {
-    LCRUN_ASSIGN(auto made, AlignedBuffer::allocate(spec_.block_bytes));
-    std::memcpy(made.data(), block.data(), spec_.block_bytes);
-    copy.blocks_.push_back(std::move(made));
-  }
+  copy.blocks_ = other.blocks_;
+  copy.old_ = other.old_;
+  copy.fixed_marks_ = other.fixed_marks_;
   if (other.fixed_.size() != 0) {
     LCRUN_TRY(copy.prepare_fixed());
     std::memcpy(copy.fixed_.data(), other.fixed_.data(), spec_.block_bytes);
@@ -113,160 +221,53 @@ Status Region::copy_from(const Region& other) {
 }
 
 uint64_t Region::memory_bytes() const {
-  uint64_t total = fixed_.size();
-  for (const auto& block : blocks_) total += block.size();
-  for (const auto& block : spare_) total += block.size();
+  uint64_t total = fixed_.size() + mark_bytes();
+  for (const auto& block : blocks_) total += block->size();
+  for (const auto& block : spare_) total += block->size();
   return total;
 }
 
-void Region::save(ByteWriter& out) const {
-  out.write<uint8_t>(static_cast<uint8_t>(spec_.kind));
-  out.write<uint32_t>(static_cast<uint32_t>(spec_.name.size()));
-  out.append(spec_.name.data(), spec_.name.size());
-  out.write<uint64_t>(spec_.block_bytes);
-  out.write<int64_t>(spec_.capacity);
-  out.write<int64_t>(rows_);
-  out.write<int64_t>(first_block_);
-  if (spec_.kind == RegionKind::kFixed) {
-    out.write<uint8_t>(fixed_.size() != 0 ? 1 : 0);
-    if (fixed_.size() != 0) out.append(fixed_.data(), spec_.block_bytes);
-    return;
-  }
-  const auto held = static_cast<size_t>(blocks_for(rows_) - first_block_);
-  for (size_t i = 0; i < held; ++i) out.append(blocks_[i].data(), spec_.block_bytes);
+std::vector<int64_t> Region::held_blocks() const {
+  std::vector<int64_t> held;
+  for (const auto& old : old_) held.push_back(old.index);
+  for (int64_t b = first_block_; b < blocks_for(rows_); ++b) held.push_back(b);
+  return held;
 }
 
-Status Region::load(ByteReader& in) {
-  LCRUN_ASSIGN(const auto kind, in.read<uint8_t>("region kind"));
-  LCRUN_ASSIGN(const auto name_size, in.read<uint32_t>("region name length"));
-  LCRUN_ASSIGN(const auto name, in.read_bytes("region name", name_size));
-  LCRUN_ASSIGN(const auto bytes, in.read<uint64_t>("region block bytes"));
-  LCRUN_ASSIGN(const auto capacity, in.read<int64_t>("region capacity"));
-  LCRUN_ASSIGN(const auto rows, in.read<int64_t>("region rows"));
-  LCRUN_ASSIGN(const auto first, in.read<int64_t>("region first block"));
-  const std::string_view found_name(reinterpret_cast<const char*>(name.data()), name.size());
-  if (kind != static_cast<uint8_t>(spec_.kind) || found_name != spec_.name || bytes != spec_.block_bytes ||
-      capacity != spec_.capacity) {
-    return in.fail(
-        "region",
-        format("kind {} \"{}\" of {} bytes, capacity {}", static_cast<int>(kind), found_name, bytes, capacity),
-        format("kind {} \"{}\" of {} bytes, capacity {}", static_cast<int>(spec_.kind), spec_.name, spec_.block_bytes,
-               spec_.capacity));
-  }
-  // Every row that the next token may read must be in the file.
-  const int64_t first_needed = spec_.kind == RegionKind::kRing ? std::max<int64_t>(0, rows - spec_.capacity) : 0;
-  const bool sane =
-      rows >= 0 && static_cast<uint64_t>(rows) < kMaxRows && first >= 0 && first <= first_needed / kBlockTokens;
-  if (!sane) return in.fail("region rows", format("{} rows from block {}", rows, first), "a held range");
-  Region loaded(spec_);
-  loaded.rows_ = rows;
-  if (spec_.kind == RegionKind::kFixed) {
-    LCRUN_ASSIGN(const auto present, in.read<uint8_t>("fixed state present"));
-    if (present != 0) {
-      LCRUN_ASSIGN(const auto data, in.read_bytes("fixed state", spec_.block_bytes));
-      LCRUN_TRY(loaded.prepare_fixed());
-      std::memcpy(loaded.fixed_.data(), data.data(), data.size());
-    }
-  } else {
-    loaded.first_block_ = first;
-    for (int64_t b = first; b < blocks_for(rows); ++b) {
-      LCRUN_ASSIGN(const auto data, in.read_bytes("block", spec_.block_bytes));
-      LCRUN_ASSIGN(auto block, AlignedBuffer::allocate(spec_.block_bytes));
-      std::memcpy(block.data(), data.data(), data.size());
-      loaded.blocks_.push_back(std::move(block));
-    }
-  }
-  *this = std::move(loaded);
-  return {};
+Result<std::span<const std::byte>> Region::read_block(int64_t b) const {
+  if (b >= first_block_) return std::span<const std::byte>(block(b), spec_.block_bytes);
+  const auto old = std::lower_bound(old_.begin(), old_.end(), b,
+                                    [](const OldBlock& left, int64_t index) { return left.index < index; });
+  LCRUN_CHECK(old != old_.end() && old->index == b);
+  return std::span<const std::byte>(old->data->data(), spec_.block_bytes);
 }
 
-Result<SequenceState> SequenceState::create(const std::vector<std::vector<RegionSpec>>& layers) {
-  SequenceState state;
-  for (const auto& specs : layers) {
-    LayerState layer;
-    for (const auto& spec : specs) {
-      layer.regions.emplace_back(spec);
-      if (spec.kind == RegionKind::kFixed) LCRUN_TRY(layer.regions.back().prepare_fixed());
-    }
-    state.layers_.push_back(std::move(layer));
-  }
-  return state;
+Result<std::span<std::byte>> Region::restore_block(int64_t b) {
+  LCRUN_CHECK(spec_.kind != RegionKind::kFixed && (old_.empty() || old_.back().index < b));
+  LCRUN_ASSIGN(auto made, new_block());
+  old_.push_back({b, made});
+  return std::span<std::byte>(made->data(), spec_.block_bytes);
 }
 
-bool SequenceState::can_truncate(int64_t n) const {
-  if (n < 0 || n > tokens_) return false;
-  for (const auto& layer : layers_) {
-    for (const auto& region : layer.regions) {
-      if (!region.can_truncate(n)) return false;
-    }
-  }
-  return true;
+Result<std::span<std::byte>> Region::restore_mark(int64_t rows) {
+  LCRUN_CHECK(spec_.kind == RegionKind::kFixed && (fixed_marks_.empty() || fixed_marks_.back().rows < rows));
+  LCRUN_ASSIGN(const Block copy, shared_buffer(spec_.block_bytes));
+  fixed_marks_.push_back({rows, copy});
+  return std::span<std::byte>(copy->data(), spec_.block_bytes);
 }
 
-void SequenceState::truncate(int64_t n) {
-  for (auto& layer : layers_) {
-    for (auto& region : layer.regions) region.truncate(n);
-  }
-  tokens_ = n;
-}
-
-void SequenceState::clear() { truncate(0); }
-
-Result<SequenceState> SequenceState::clone() const {
-  SequenceState copy;
-  copy.tokens_ = tokens_;
-  for (const auto& layer : layers_) {
-    LayerState made;
-    for (const auto& region : layer.regions) {
-      made.regions.emplace_back(region.spec());
-      LCRUN_TRY(made.regions.back().copy_from(region));
-    }
-    copy.layers_.push_back(std::move(made));
-  }
-  return copy;
-}
-
-uint64_t SequenceState::memory_bytes() const {
-  uint64_t total = 0;
-  for (const auto& layer : layers_) {
-    for (const auto& region : layer.regions) total += region.memory_bytes();
-  }
-  return total;
-}
-
-void SequenceState::save(ByteWriter& out) const {
-  out.write<uint32_t>(static_cast<uint32_t>(layers_.size()));
-  out.write<int64_t>(tokens_);
-  for (const auto& layer : layers_) {
-    out.write<uint32_t>(static_cast<uint32_t>(layer.regions.size()));
-    for (const auto& region : layer.regions) region.save(out);
-  }
-}
-
-Status SequenceState::load(ByteReader& in) {
-  LCRUN_ASSIGN(const auto n_layers, in.read<uint32_t>("layer count"));
-  LCRUN_ASSIGN(const auto tokens, in.read<int64_t>("token count"));
-  if (n_layers != layers_.size()) return in.fail("layer count", format("{}", n_layers), format("{}", layers_.size()));
-  // Into a fresh state first: on error nothing of the present one has changed.
-  SequenceState loaded;
-  loaded.tokens_ = tokens;
-  for (const auto& layer : layers_) {
-    LCRUN_ASSIGN(const auto n_regions, in.read<uint32_t>("region count"));
-    if (n_regions != layer.regions.size()) {
-      return in.fail("region count", format("{}", n_regions), format("{}", layer.regions.size()));
-    }
-    LayerState made;
-    for (const auto& region : layer.regions) {
-      made.regions.emplace_back(region.spec());
-      LCRUN_TRY(made.regions.back().load(in));
-      if (made.regions.back().rows() != tokens) {
-        return in.fail("region rows", format("{}", made.regions.back().rows()), format("{}", tokens));
-      }
-    }
-    loaded.layers_.push_back(std::move(made));
-  }
-  *this = std::move(loaded);
-  return {};
+Status Region::end_restore(int64_t rows) {
+  rows_ = rows;
+  uncommitted_ = false;
+  if (spec_.kind == RegionKind::kFixed) return {};
+  arrange(rows);
+  const int64_t held = blocks_for(rows) - first_block_;
+  if (first_block_ <= first_needed_block(rows) && held == static_cast<int64_t>(blocks_.size())) return {};
+  const Error error = make_error(
+      Code::kBadSession, "region {}: the {} rows that the next token reads are not all there", spec_.name, rows);
+  rows_ = 0;
+  arrange(0);
+  return error;
 }
 
 }  // namespace lcrun::storage

@@ -3,8 +3,11 @@
 // storage knows neither formats nor kernels: a region is rows or bytes that some mixer writes and reads. Saving,
 // restoring, truncating and forking are written once here, for every mixer (docs/architecture.md, "state").
 //   Append  blocks of 64 rows that grow with the sequence (keys and values of a layer that sees everything)
-//   Ring    the same, but blocks that lie wholly before the last `capacity` rows are dropped (window layers)
+//   Ring    the same, but blocks that lie wholly before the window of the next token are dropped (window layers)
 //   Fixed   a fixed number of bytes, overwritten by each token (recurrent state, convolution history)
+// A sequence can go back to an earlier point if every region still has what the token after that point would read.
+// Append always has; rings keep whole windows, and fixed regions copies, at marks that get sparser as they grow.
+// Blocks that are full never change: forks share them, and saving again writes only what is new.
 // Thread rule: one driving thread; readers may share const access while nobody writes.
 #pragma once
 
@@ -21,6 +24,11 @@
 namespace lcrun::storage {
 
 constexpr int64_t kBlockTokens = 64;  // on disk: never change
+constexpr int64_t kRingSlack = 64;    // rows that a ring holds beyond its window: a few tokens can always be taken back
+constexpr int64_t kMarkSpacing = 512;  // tokens between marks, at first
+
+// Most blocks that a ring holds between steps: its window, the block that is half out, and the one being filled.
+constexpr int64_t ring_blocks(int64_t window) { return (window + kRingSlack) / kBlockTokens + 2; }
 
 enum class RegionKind : uint8_t { kAppend = 0, kRing = 1, kFixed = 2 };  // on disk: never renumber
 
@@ -28,7 +36,7 @@ struct RegionSpec {
   RegionKind kind = RegionKind::kAppend;
   std::string name;          // "kv", "conv", "ssm": part of the session file
   uint64_t block_bytes = 0;  // Append, Ring: bytes of one block of 64 rows. Fixed: bytes in all
-  int64_t capacity = 0;      // Ring: rows that must stay readable
+  int64_t window = 0;        // Ring: the token at position p may read rows from p - window on
 };
 
 class Region {
@@ -37,45 +45,77 @@ class Region {
 
   const RegionSpec& spec() const { return spec_; }
   int64_t rows() const { return rows_; }
-  // First row that is still held (0 but for rings).
+  // First row that is held in one run up to rows() (0 but for rings).
   int64_t first_row() const { return first_block_ * kBlockTokens; }
 
-  // Append, Ring: makes room for rows [rows(), rows() + n): blocks are zero-filled when they are made. The rows
-  // exist after commit(); a ring drops old blocks then. kNoMemory when the machine has no room.
+  // Append, Ring: makes room for rows [rows(), rows() + n): new blocks are zero-filled. Until release() the blocks of
+  // those rows can be written. The rows exist after commit_rows(). kNoMemory when the machine has no room.
   Status reserve_rows(int64_t n);
-  void commit_rows(int64_t n);
+  // A ring drops old blocks then, but for those of marks every `mark_spacing` rows (0: no marks).
+  void commit_rows(int64_t n, int64_t mark_spacing = 0);
   // Block b (row / 64) of a held or reserved row.
-  std::byte* block(int64_t b) { return blocks_[static_cast<size_t>(b - first_block_)].data(); }
-  const std::byte* block(int64_t b) const { return blocks_[static_cast<size_t>(b - first_block_)].data(); }
+  std::byte* block(int64_t b) { return blocks_[static_cast<size_t>(b - first_block_)]->data(); }
+  const std::byte* block(int64_t b) const { return blocks_[static_cast<size_t>(b - first_block_)]->data(); }
   // Fixed: the bytes (allocated zeroed by the first call of prepare_fixed).
   Status prepare_fixed();
   // Bytes taken for writing belong to no token until commit_rows(): a step that ends before it leaves a region that
-  // can only be truncated to 0.
+  // can only go back to 0 or to a mark.
   std::span<std::byte> fixed() {
     uncommitted_ = true;
     return {fixed_.data(), spec_.block_bytes};
   }
   std::span<const std::byte> fixed() const { return {fixed_.data(), spec_.block_bytes}; }
 
-  // Can the region go back to n rows? A ring can while every row that n needs is held; Fixed only to 0 or to where
-  // it stands.
-  bool can_truncate(int64_t n) const;
-  // Requires can_truncate(n).
+  // Most rows, up to n, that the region can go back to.
+  int64_t truncation_point(int64_t n) const;
+  // Requires truncation_point(n) == n.
   void truncate(int64_t n);
-  Status copy_from(const Region& other);
+  // Keeps only marks that are multiples of the spacing (0: none).
+  void thin_marks(int64_t mark_spacing);
+  uint64_t mark_bytes() const;
+  // Shares the blocks of `other`, which must have the same spec.
+  Status share(const Region& other);
   uint64_t memory_bytes() const;
 
-  void save(ByteWriter& out) const;
-  // Replaces the contents; the spec must match the one saved (kBadSession otherwise).
-  Status load(ByteReader& in);
+  // Contents, block by block, for saving: indices of what is held (ascending; the last one may not be full), and
+  // bytes that are valid until the next call. Fixed: marks besides fixed().
+  std::vector<int64_t> held_blocks() const;
+  Result<std::span<const std::byte>> read_block(int64_t b) const;
+  struct FixedMark {
+    int64_t rows = 0;
+    std::shared_ptr<AlignedBuffer> bytes;
+  };
+  std::span<const FixedMark> fixed_marks() const { return fixed_marks_; }
+  // Restoring: begin, each block or mark in ascending order filled through the pointer, end. kBadSession when what was
+  // given is not all that the next token may read; the region is empty then.
+  void begin_restore() { truncate(0); }
+  Result<std::span<std::byte>> restore_block(int64_t b);
+  Result<std::span<std::byte>> restore_mark(int64_t rows);
+  Status end_restore(int64_t rows);
 
  private:
+  using Block = std::shared_ptr<AlignedBuffer>;
+  struct OldBlock {
+    int64_t index = 0;
+    Block data;
+  };
+  Result<Block> new_block();
+  void drop(Block block);
+  int64_t first_needed_block(int64_t rows) const;
+  bool is_marked(int64_t block, int64_t mark_spacing) const;
+  void arrange(int64_t rows);
+  void truncate_fixed(int64_t n);
+  Status mark_fixed();
+
   RegionSpec spec_;
   int64_t rows_ = 0;
   int64_t first_block_ = 0;
-  std::vector<AlignedBuffer> blocks_;  // held blocks, from first_block_
-  std::vector<AlignedBuffer> spare_;   // dropped blocks of a ring, used again
+  std::vector<Block> blocks_;   // one run, from first_block_
+  std::vector<OldBlock> old_;   // Ring: blocks of marks before the run, ascending
+  std::vector<Block> spare_;    // dropped blocks, used again
+  std::vector<Block> handles_;  // empty blocks, so that decoding does not call operator new for each
   AlignedBuffer fixed_;
+  std::vector<FixedMark> fixed_marks_;
   bool uncommitted_ = false;  // Fixed: written since the last commit
 };
 
@@ -93,20 +133,38 @@ class SequenceState {
   int64_t n_layers() const { return static_cast<int64_t>(layers_.size()); }
   // Tokens whose state is complete in every layer.
   int64_t tokens() const { return tokens_; }
-  void set_tokens(int64_t n) { tokens_ = n; }
 
-  bool can_truncate(int64_t n) const;
+  // Ends a step: n more tokens are complete in every region.
+  void commit(int64_t n);
+  // Memory that marks may take; they are thinned out to fit. 0: no marks (the default).
+  void keep_marks(uint64_t max_bytes);
+  uint64_t mark_bytes() const;
+
+  // Most tokens, up to n, that the sequence can go back to.
+  int64_t truncation_point(int64_t n) const;
+  bool can_truncate(int64_t n) const { return truncation_point(n) == n; }
+  // Requires can_truncate(n).
   void truncate(int64_t n);
   // Back to an empty sequence.
   void clear();
+  // Shares full blocks; what either one writes later is its own.
   Result<SequenceState> clone() const;
   uint64_t memory_bytes() const;
+  // Tokens that have not changed since mark_saved(): blocks that lie wholly before have the same bytes as then.
+  int64_t saved_tokens() const { return saved_tokens_; }
+  void mark_saved() { saved_tokens_ = tokens_; }
+
   void save(ByteWriter& out) const;
   Status load(ByteReader& in);
 
  private:
+  void thin_marks();
+
   std::vector<LayerState> layers_;
   int64_t tokens_ = 0;
+  int64_t saved_tokens_ = 0;
+  int64_t mark_spacing_ = 0;
+  uint64_t max_mark_bytes_ = 0;
 };
 
 }  // namespace lcrun::storage

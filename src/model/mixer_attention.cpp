@@ -17,9 +17,6 @@
 namespace lcrun::model {
 namespace {
 
-// Rows a ring keeps beyond its window.
-constexpr int64_t kRingSlack = 64;
-
 class AttentionMixer final : public TokenMixer {
  public:
   static Result<std::unique_ptr<TokenMixer>> create(const MixerBuild& build);
@@ -31,7 +28,7 @@ class AttentionMixer final : public TokenMixer {
     spec.block_bytes = layout.block_bytes();
     if (window_ > 0) {
       spec.kind = storage::RegionKind::kRing;
-      spec.capacity = window_ + kRingSlack;
+      spec.window = window_;
     }
     return {spec};
   }

@@ -127,7 +127,7 @@ uint64_t Model::state_bytes(const CacheOptions& cache, int64_t n_tokens) const {
       int64_t blocks = (n_tokens + kTokens - 1) / kTokens;
       if (spec.kind == storage::RegionKind::kFixed) blocks = 1;
       // A ring holds its rows, the block that is half out, and the one being filled.
-      if (spec.kind == storage::RegionKind::kRing) blocks = std::min(blocks, spec.capacity / kTokens + 2);
+      if (spec.kind == storage::RegionKind::kRing) blocks = std::min(blocks, storage::ring_blocks(spec.window));
       total += static_cast<uint64_t>(blocks) * spec.block_bytes;
     }
   }
@@ -246,10 +246,7 @@ Result<MatView> Model::forward(std::span<const Token> tokens, storage::SequenceS
     }
     LCRUN_TRY(impl_->run_layer(impl_->layers[static_cast<size_t>(i)], state.layer(i), context, x, normed, added));
   }
-  for (int64_t i = 0; i < config.n_layers; ++i) {
-    for (storage::Region& region : state.layer(i).regions) region.commit_rows(rows);
-  }
-  state.set_tokens(state.tokens() + rows);
+  state.commit(rows);
   for_rows(context.n_threads, rows, [&](int64_t row) {
     apply_norm(impl_->output_norm, config.norm, config.norm_eps, x.row(row), n, x.row(row));
   });

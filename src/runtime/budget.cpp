@@ -18,13 +18,10 @@ constexpr int64_t kBlock = storage::kBlockTokens;
 constexpr uint64_t kProgramBytes = uint64_t{12} << 20;
 constexpr uint64_t kBytesOfVocabularyEntry = 160;  // text, ranks and the tables that find them
 
-// Rings keep their window and some slack: as mixer_attention.cpp declares them.
-constexpr int64_t kRingSlack = 64;
-
 uint64_t attention_cache(const model::LayerConfig& layer, const model::CacheOptions& cache, int64_t n_tokens) {
   const attention::KvLayout layout{layer.n_kv_heads, layer.k_dim, layer.v_dim, cache.type_k, cache.type_v};
   int64_t blocks = (n_tokens + kBlock - 1) / kBlock;
-  if (layer.window > 0) blocks = std::min(blocks, (layer.window + kRingSlack) / kBlock + 2);
+  if (layer.window > 0) blocks = std::min(blocks, storage::ring_blocks(layer.window));
   return static_cast<uint64_t>(blocks) * layout.block_bytes();
 }
 

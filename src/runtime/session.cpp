@@ -11,6 +11,8 @@ namespace {
 
 // Token ids kept room for ahead of use, so that decode() does not allocate (256 KiB).
 constexpr int64_t kTokensAhead = 65536;
+// Memory for marks (storage/region.hpp) while nothing else needs it.
+constexpr uint64_t kMarkBytes = uint64_t{512} << 20;
 // Rows of logits computed at once by score(); a row can be a megabyte.
 constexpr int64_t kScoreRows = 16;
 
@@ -66,7 +68,12 @@ Result<Session> Session::open(std::shared_ptr<const model::Model> model, const S
 void Session::limit_state(uint64_t max_state_bytes) {
   options_.max_state_bytes = max_state_bytes;
   max_tokens_ = options_.n_ctx;
-  if (max_state_bytes != 0) max_tokens_ = tokens_that_fit(*model_, options_.cache, max_state_bytes, options_.n_ctx);
+  uint64_t left = kMarkBytes;
+  if (max_state_bytes != 0) {
+    max_tokens_ = tokens_that_fit(*model_, options_.cache, max_state_bytes, options_.n_ctx);
+    left = std::min(left, max_state_bytes - model_->state_bytes(options_.cache, max_tokens_));
+  }
+  state_.keep_marks(left);
 }
 
 uint64_t Session::buffer_bytes() const {
@@ -97,9 +104,14 @@ Status Session::check_room(int64_t n) const {
 }
 
 // After a failed forward(): rows that were not committed do not count, but a recurrent state has moved on.
-void Session::recover() {
+void Session::recover() { go_back_to(static_cast<int64_t>(tokens_.size())); }
+
+int64_t Session::go_back_to(int64_t n) {
+  const int64_t point = state_.truncation_point(n);
+  state_.truncate(point);
+  tokens_.resize(static_cast<size_t>(point));
   has_logits_ = false;
-  if (has_region(state_, storage::RegionKind::kFixed)) clear();
+  return point;
 }
 
 Result<MatView> Session::forward(std::span<const Token> tokens) {
@@ -148,11 +160,7 @@ Result<std::span<const float>> Session::sync(std::span<const Token> prompt, cons
     return logits();
   }
   // The last token is always read again: its logits are wanted.
-  int64_t keep = std::min(common, n - 1);
-  if (!state_.can_truncate(keep)) keep = 0;
-  state_.truncate(keep);
-  tokens_.resize(static_cast<size_t>(keep));
-  has_logits_ = false;
+  const int64_t keep = go_back_to(std::min(common, n - 1));
   reused_tokens_ = keep;
   LCRUN_TRY(check_room(n - keep));
   LCRUN_TRY(append(prompt.subspan(static_cast<size_t>(keep)), progress, n));

@@ -95,6 +95,8 @@ class Session {
   Result<MatView> forward(std::span<const Token> tokens);
   Status check_room(int64_t n) const;
   void recover();
+  // Forgets tokens from n on, and those before them that the state needs to read again; returns how many are left.
+  int64_t go_back_to(int64_t n);
 
   std::shared_ptr<const model::Model> model_;
   SessionOptions options_;

@@ -20,9 +20,9 @@ struct AttentionCache {
   storage::Region region;
   std::vector<float> k, v;  // as given  // [n, n_kv_heads * dim]
 
-  AttentionCache(const attention::KvLayout& layout, int64_t n, uint64_t seed, int64_t ring_capacity = 0)
-      : region({ring_capacity > 0 ? storage::RegionKind::kRing : storage::RegionKind::kAppend, "kv",
-                layout.block_bytes(), ring_capacity}) {
+  AttentionCache(const attention::KvLayout& layout, int64_t n, uint64_t seed, int64_t window = 0)
+      : region({window > 0 ? storage::RegionKind::kRing : storage::RegionKind::kAppend, "kv", layout.block_bytes(),
+                window}) {
     Random random(seed);
     k = random.row(n * layout.n_kv_heads * layout.k_dim, -2, 2);
     v = random.row(n * layout.n_kv_heads * layout.v_dim, -2, 2);

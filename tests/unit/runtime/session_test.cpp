@@ -222,3 +222,26 @@ TEST_CASE("a mark is a place to go back to", "[runtime][session]") {
     }
   }
 }
+
+TEST_CASE("an edited prompt re-uses what comes before the edit, windows and recurrent states too",
+          "[runtime][session]") {
+  for (const std::string& arch : kArchs) {
+    INFO(arch);
+    const auto model = load_tiny(arch);
+    auto options = tiny_session_options();
+    options.n_ctx = 4096;
+    const auto tokens = random_tokens(1600, kTinyVocab, 31);
+    for (const double part : {0.25, 0.5, 0.9}) {
+      auto session = open_tiny_session(model, options);
+      sync_copy(session, tokens);
+      auto edited = tokens;
+      const auto edit = static_cast<size_t>(part * 1600.0);
+      edited[edit] = (edited[edit] + 1) % static_cast<Token>(kTinyVocab);
+      const auto found = sync_copy(session, edited);
+      CHECK(session.reused_tokens() <= static_cast<int64_t>(edit));
+      CHECK(session.reused_tokens() > static_cast<int64_t>(edit) - 512);
+      auto fresh = open_tiny_session(model, options);
+      CHECK(found == sync_copy(fresh, edited));
+    }
+  }
+}

@@ -11,13 +11,29 @@ namespace {
 constexpr uint64_t kRowBytes = 16;
 
 // Writes row numbers into rows [region.rows(), region.rows() + n).
-void append(Region& region, int64_t n) {
+void append(Region& region, int64_t n, int64_t mark_spacing = 0) {
   REQUIRE(region.reserve_rows(n).has_value());
   for (int64_t row = region.rows(); row < region.rows() + n; ++row) {
     std::memcpy(region.block(row / kBlockTokens) + (row % kBlockTokens) * static_cast<int64_t>(kRowBytes), &row,
                 sizeof(row));
   }
-  region.commit_rows(n);
+  region.commit_rows(n, mark_spacing);
+}
+
+// One step of a sequence: row numbers, with `salt` added, in every region of rows.
+void append_all(SequenceState& state, int64_t n, int64_t salt = 0) {
+  for (int64_t i = 0; i < state.n_layers(); ++i) {
+    for (Region& region : state.layer(i).regions) {
+      if (region.spec().kind == RegionKind::kFixed) continue;
+      REQUIRE(region.reserve_rows(n).has_value());
+      for (int64_t row = region.rows(); row < region.rows() + n; ++row) {
+        const int64_t value = row + salt;
+        std::memcpy(region.block(row / kBlockTokens) + (row % kBlockTokens) * static_cast<int64_t>(kRowBytes), &value,
+                    sizeof(value));
+      }
+    }
+  }
+  state.commit(n);
 }
 
 int64_t row_at(const Region& region, int64_t row) {
@@ -28,7 +44,7 @@ int64_t row_at(const Region& region, int64_t row) {
 }
 
 RegionSpec append_spec() { return {RegionKind::kAppend, "kv", kRowBytes * kBlockTokens, 0}; }
-RegionSpec ring_spec(int64_t capacity) { return {RegionKind::kRing, "kv", kRowBytes * kBlockTokens, capacity}; }
+RegionSpec ring_spec(int64_t window) { return {RegionKind::kRing, "kv", kRowBytes * kBlockTokens, window}; }
 RegionSpec fixed_spec() { return {RegionKind::kFixed, "ssm", 100, 0}; }
 
 }  // namespace
@@ -42,8 +58,8 @@ TEST_CASE("an append region keeps every row and grows by whole blocks only when 
   for (int64_t row = 0; row < 501; ++row) CHECK(row_at(region, row) == row);
 }
 
-TEST_CASE("a ring holds the last capacity rows and its memory stops growing", "[storage]") {
-  Region region(ring_spec(100));
+TEST_CASE("a ring holds its window and slack, and its memory stops growing", "[storage]") {
+  Region region(ring_spec(36));
   for (int step = 0; step < 50; ++step) append(region, 7);
   CHECK(region.rows() == 350);
   CHECK(region.first_row() <= 250);
@@ -57,24 +73,27 @@ TEST_CASE("a ring holds the last capacity rows and its memory stops growing", "[
 TEST_CASE("truncation is allowed exactly where the rows that are needed are held", "[storage]") {
   Region ring(ring_spec(64));
   append(ring, 640);
-  CHECK(ring.can_truncate(640));
-  CHECK(ring.can_truncate(0));
-  CHECK_FALSE(ring.can_truncate(100));
-  CHECK_FALSE(ring.can_truncate(641));
+  CHECK(ring.truncation_point(640) == 640);
+  CHECK(ring.truncation_point(641) == 640);
+  CHECK(ring.truncation_point(0) == 0);
+  CHECK(ring.truncation_point(100) == 0);
   const int64_t oldest = ring.first_row() + 64;
-  CHECK(ring.can_truncate(oldest));
-  CHECK_FALSE(ring.can_truncate(oldest - 1));
+  CHECK(oldest <= 640 - kRingSlack);
+  CHECK(ring.truncation_point(oldest) == oldest);
+  CHECK(ring.truncation_point(oldest - 1) == 0);
+  ring.truncate(oldest);
+  append(ring, 50);
+  for (int64_t row = oldest - 64; row < oldest + 50; ++row) CHECK(row_at(ring, row) == row);
 
   Region all(append_spec());
   append(all, 640);
-  REQUIRE(all.can_truncate(100));
+  REQUIRE(all.truncation_point(100) == 100);
   all.truncate(100);
   append(all, 50);
   for (int64_t row = 0; row < 150; ++row) CHECK(row_at(all, row) == row);
 
   SequenceState state = SequenceState::create({{fixed_spec()}}).value();
-  state.layer(0).regions[0].commit_rows(5);
-  state.set_tokens(5);
+  state.commit(5);
   CHECK_FALSE(state.can_truncate(3));
   CHECK(state.can_truncate(5));
   state.layer(0).regions[0].fixed()[7] = std::byte{9};
@@ -83,24 +102,21 @@ TEST_CASE("truncation is allowed exactly where the rows that are needed are held
 }
 
 TEST_CASE("what was saved comes back byte for byte, and a clone is independent", "[storage]") {
-  SequenceState state = SequenceState::create({{append_spec(), fixed_spec()}, {ring_spec(70)}}).value();
+  SequenceState state = SequenceState::create({{append_spec(), fixed_spec()}, {ring_spec(6)}}).value();
   for (int i = 0; i < 30; ++i) {
-    append(state.layer(0).regions[0], 9);
-    append(state.layer(1).regions[0], 9);
     state.layer(0).regions[1].fixed()[static_cast<size_t>(i)] = std::byte{static_cast<uint8_t>(i)};
-    state.layer(0).regions[1].commit_rows(9);
+    append_all(state, 9);
   }
-  state.set_tokens(270);
   ByteWriter first;
   state.save(first);
 
   SequenceState clone = state.clone().value();
-  append(state.layer(0).regions[0], 1);
+  append_all(state, 1);
   ByteWriter second;
   clone.save(second);
   CHECK(first.bytes() == second.bytes());
 
-  SequenceState restored = SequenceState::create({{append_spec(), fixed_spec()}, {ring_spec(70)}}).value();
+  SequenceState restored = SequenceState::create({{append_spec(), fixed_spec()}, {ring_spec(6)}}).value();
   ByteReader in(first.bytes(), "s", Code::kBadSession);
   REQUIRE(restored.load(in).has_value());
   CHECK(in.remaining() == 0);
@@ -113,8 +129,7 @@ TEST_CASE("a fixed region that was written but not committed goes back to nothin
   SequenceState state = SequenceState::create({{fixed_spec()}}).value();
   Region& region = state.layer(0).regions[0];
   region.fixed()[3] = std::byte{1};
-  region.commit_rows(5);
-  state.set_tokens(5);
+  state.commit(5);
   CHECK(state.can_truncate(5));
   region.fixed()[3] = std::byte{2};  // a step that fails before its commit
   CHECK_FALSE(state.can_truncate(5));
@@ -127,9 +142,7 @@ TEST_CASE("a fixed region that was written but not committed goes back to nothin
 
 TEST_CASE("any cut or foreign state is refused and changes nothing", "[storage]") {
   SequenceState state = SequenceState::create({{append_spec(), fixed_spec()}}).value();
-  append(state.layer(0).regions[0], 3);
-  state.layer(0).regions[1].commit_rows(3);
-  state.set_tokens(3);
+  append_all(state, 3);
   ByteWriter out;
   state.save(out);
   SequenceState target = SequenceState::create({{append_spec(), fixed_spec()}}).value();
@@ -143,4 +156,87 @@ TEST_CASE("any cut or foreign state is refused and changes nothing", "[storage]"
   SequenceState other = SequenceState::create({{ring_spec(64), fixed_spec()}}).value();
   ByteReader in(out.bytes(), "s", Code::kBadSession);
   CHECK_FALSE(other.load(in).has_value());
+}
+
+TEST_CASE("marks let a ring and a fixed state go back, exactly to what they were", "[storage]") {
+  SequenceState state = SequenceState::create({{ring_spec(512), fixed_spec()}, {append_spec()}}).value();
+  state.keep_marks(uint64_t{1} << 30);
+  Region& ring = state.layer(0).regions[0];
+  Region& fixed = state.layer(0).regions[1];
+  for (int64_t done = 0; done < 6144; done += 256) {
+    fixed.fixed()[0] = std::byte{static_cast<uint8_t>(done / 256 + 1)};
+    append_all(state, 256);
+  }
+  CHECK(state.truncation_point(6144) == 6144);
+  for (const int64_t edit : {6100, 3000, 1024, 600}) {
+    SequenceState branch = state.clone().value();
+    const int64_t point = branch.truncation_point(edit);
+    CAPTURE(edit, point);
+    CHECK(point == edit / 512 * 512);
+    branch.truncate(point);
+    CHECK(branch.layer(0).regions[1].fixed()[0] == std::byte{static_cast<uint8_t>(point / 256)});
+    append_all(branch, 100, 1000000);
+    for (int64_t row = std::max<int64_t>(0, point - 512); row < point; ++row) {
+      CHECK(row_at(branch.layer(0).regions[0], row) == row);
+    }
+    for (int64_t row = point; row < point + 100; ++row) {
+      CHECK(row_at(branch.layer(0).regions[0], row) == row + 1000000);
+      CHECK(row_at(branch.layer(1).regions[0], row) == row + 1000000);
+    }
+  }
+  // The branches wrote into blocks of their own.
+  for (int64_t row = ring.first_row(); row < 6144; ++row) CHECK(row_at(ring, row) == row);
+}
+
+TEST_CASE("marks get sparser so that they fit in the memory they may have", "[storage]") {
+  SequenceState state = SequenceState::create({{ring_spec(512)}}).value();
+  constexpr uint64_t kWindow = 8 * kBlockTokens * kRowBytes;
+  state.keep_marks(4 * kWindow);
+  for (int step = 0; step < 100; ++step) {
+    append_all(state, 512);
+    CHECK(state.mark_bytes() <= 4 * kWindow);
+  }
+  const int64_t point = state.truncation_point(30000);
+  CHECK(point > 30000 - 16384);
+  CHECK(point % 512 == 0);
+  state.keep_marks(0);
+  CHECK(state.mark_bytes() == 0);
+  CHECK(state.truncation_point(30000) == 0);
+}
+
+TEST_CASE("blocks that lie before the saved tokens have not changed", "[storage]") {
+  SequenceState state = SequenceState::create({{append_spec()}}).value();
+  append_all(state, 300);
+  CHECK(state.saved_tokens() == 0);
+  state.mark_saved();
+  append_all(state, 100);
+  CHECK(state.saved_tokens() == 300);
+  state.truncate(200);
+  append_all(state, 200, 7);
+  CHECK(state.saved_tokens() == 200);
+}
+
+TEST_CASE("a region restored block by block is the region that was saved; a hole is refused", "[storage]") {
+  for (const RegionSpec& spec : {append_spec(), ring_spec(100)}) {
+    Region source(spec);
+    for (int step = 0; step < 40; ++step) append(source, 33, 256);
+    const auto held = source.held_blocks();
+    CHECK((spec.kind == RegionKind::kAppend) == (held.size() == 21));
+    for (size_t hole = 0; hole <= held.size(); ++hole) {
+      Region target(spec);
+      target.begin_restore();
+      for (size_t i = 0; i < held.size(); ++i) {
+        if (i == hole) continue;
+        const auto from = source.read_block(held[i]).value();
+        std::memcpy(target.restore_block(held[i]).value().data(), from.data(), from.size());
+      }
+      const bool needed = hole < held.size() && (held[hole] + 1) * kBlockTokens > source.rows() - spec.window;
+      const bool whole = hole == held.size() || (spec.kind == RegionKind::kRing && !needed);
+      CAPTURE(hole, held.size());
+      REQUIRE(target.end_restore(source.rows()).has_value() == whole);
+      if (!whole) continue;
+      for (int64_t row = source.rows() - 100; row < source.rows(); ++row) CHECK(row_at(target, row) == row);
+      CHECK((hole < held.size() || target.held_blocks() == held));
+    }
+  }
 }
