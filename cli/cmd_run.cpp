@@ -59,6 +59,17 @@ bool wants_chat(const Context& context) {
          !context.options().single_turn;
 }
 
+// What the cache's disk has done.
+Json io_json(const storage::PageStore* store) {
+  if (store == nullptr) return {{"read_bytes", 0}, {"write_bytes", 0}, {"hit_ratio", 1.0}};
+  const auto& stats = store->stats();
+  const auto reads = static_cast<double>(stats.misses + stats.read_ahead);
+  const auto uses = static_cast<double>(stats.hits + stats.misses);
+  return {{"read_bytes", store->io_stats().bytes_read},
+          {"write_bytes", store->io_stats().bytes_written},
+          {"hit_ratio", uses > 0 ? std::max(0.0, 1.0 - reads / uses) : 1.0}};
+}
+
 Json json_of(const Generated& made, const Engine& engine, const Session& session, uint64_t seed) {
   const auto& timings = made.timings;
   const auto rounded = [](double value) {
@@ -82,9 +93,11 @@ Json json_of(const Generated& made, const Engine& engine, const Session& session
                      {"prefill_tps", rounded(timings.prefill_tps())},
                      {"decode_ms", rounded(timings.decode_ms)},
                      {"decode_tps", rounded(timings.decode_tps())}};
-  json["memory"] = {
-      {"peak_rss_bytes", runtime::peak_memory_bytes()}, {"kv_ram_bytes", session.state_bytes()}, {"kv_disk_bytes", 0}};
-  json["io"] = {{"read_bytes", 0}, {"write_bytes", 0}, {"hit_ratio", 1.0}};
+  const storage::PageStore* store = session.page_store();
+  json["memory"] = {{"peak_rss_bytes", runtime::peak_memory_bytes()},
+                    {"kv_ram_bytes", session.state_bytes()},
+                    {"kv_disk_bytes", store == nullptr ? 0 : store->disk_bytes()}};
+  json["io"] = io_json(store);
   json["attention"] = {{"policy", "dense"},
                        {"blocks_read_per_token", rounded(static_cast<double>(blocks) / decoded)},
                        {"selector_ms", 0.0}};
@@ -106,6 +119,13 @@ void print_stats(const Generated& made, const Engine& engine, const Session& ses
       stderr, "memory   peak %s, cache %s, weights %s, buffers %s\n",
       runtime::bytes_text(runtime::peak_memory_bytes()).c_str(), runtime::bytes_text(session.state_bytes()).c_str(),
       runtime::bytes_text(engine.model->weight_bytes()).c_str(), runtime::bytes_text(session.buffer_bytes()).c_str());
+  if (const storage::PageStore* store = session.page_store(); store != nullptr) {
+    std::fprintf(stderr, "disk     cache %s, read %s, written %s, lost and read again %lld tokens (%s)\n",
+                 runtime::bytes_text(store->disk_bytes()).c_str(),
+                 runtime::bytes_text(store->io_stats().bytes_read).c_str(),
+                 runtime::bytes_text(store->io_stats().bytes_written).c_str(),
+                 static_cast<long long>(session.recomputed_tokens()), store->device_name().c_str());
+  }
   std::fprintf(stderr, "stopped  %s\n", runtime::stop_reason_name(made.stop));
 }
 

@@ -30,28 +30,46 @@ std::string advice(const Engine& engine, const model::CacheOptions& cache, uint6
   return text;
 }
 
-// Gives the cache what the cap leaves, and refuses now what could not be finished later.
+// Gives the cache what the cap leaves and a disk for the rest, and refuses now what could not be finished later.
 Status apply_cap(const Context& context, const Engine& engine, int64_t wanted_tokens, Session& session) {
   const auto& options = context.options();
   const bool capped = options.mem_max > 0;
   const uint64_t held = runtime::private_memory_bytes() + kReserveBytes;
-  const uint64_t cap = capped ? static_cast<uint64_t>(options.mem_max) : held + runtime::available_memory_bytes();
-  const uint64_t room = cap > held ? cap - held : 0;
-  session.limit_state(std::max<uint64_t>(room, 1));
+  const uint64_t available = held + runtime::available_memory_bytes();
+  const uint64_t cap = capped ? std::min(static_cast<uint64_t>(options.mem_max), available) : available;
+  const uint64_t room = std::max<uint64_t>(cap > held ? cap - held : 0, 1);
   const int64_t n_ctx = session.options().n_ctx;
   int64_t wanted = std::min(std::max<int64_t>(wanted_tokens, 1), n_ctx);
   if (capped && context.parsed.is_given("ctx-size")) wanted = n_ctx;
-  if (wanted <= session.max_tokens()) return {};
   const auto& cache = session.options().cache;
+  const Status paged = session.limit_state(room, paging_options(options, wanted));
+  if (paged.has_value() && wanted <= session.max_tokens()) return {};
+  if (!paged.has_value() && paged.error().code != Code::kNoMemory && !options.kv_dir.empty()) return paged;
+  // Without a disk: memory alone, where that is enough.
+  LCRUN_TRY(session.limit_state(room));
+  if (wanted <= session.max_tokens()) return {};
   return make_error(Code::kNoMemory,
-                    "{} tokens of context take {} of cache beside {} for weights and buffers; {} is {}; {}", wanted,
+                    "{} tokens of context take {} of cache beside {} for weights and buffers; {} is {}; {}{}", wanted,
                     bytes_text(engine.model->state_bytes(cache, wanted)), bytes_text(held),
-                    capped ? "--mem-max" : "the memory there is", bytes_text(cap), advice(engine, cache, room, n_ctx));
+                    capped ? "--mem-max" : "the memory there is", bytes_text(cap), advice(engine, cache, room, n_ctx),
+                    paged.has_value() ? "" : format("; on disk: {}", paged.error().message));
 }
 
 }  // namespace
 
 const char* environment_value(const char* name) { return std::getenv(name); }
+
+runtime::PagingOptions paging_options(const runtime::Options& options, int64_t wanted_tokens) {
+  runtime::PagingOptions paging;
+  paging.directory = options.kv_dir;
+  const char* temporary = environment_value("TMPDIR");
+  if (paging.directory.empty() && temporary != nullptr) paging.directory = temporary;
+  if (paging.directory.empty()) paging.directory = "/var/tmp";  // files there may be large, and are on a disk
+  if (options.kv_io == "uring") paging.device.io = storage::IoChoice::kUring;
+  if (options.kv_io == "threads") paging.device.io = storage::IoChoice::kThreads;
+  paging.reserve_tokens = wanted_tokens;
+  return paging;
+}
 
 Status apply_machine_options(const Context& context) {
   const auto& options = context.options();

@@ -22,6 +22,9 @@ Result<runtime::Engine> open_engine(const Context& context, bool text_only);
 Result<runtime::Session> open_session(const Context& context, const runtime::Engine& engine, int64_t n_ctx,
                                       int64_t wanted_tokens);
 
+// Where and how a cache that exceeds its memory goes to disk; space for `reserve_tokens` must be there.
+runtime::PagingOptions paging_options(const runtime::Options& options, int64_t reserve_tokens);
+
 // Standard input or a file as text, up to a limit of 4 GiB.
 Result<std::string> read_input(const std::string& path);
 

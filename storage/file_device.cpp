@@ -1,9 +1,13 @@
 #include "storage/file_device.hpp"
 
+#include <sys/statvfs.h>
+
 #include <algorithm>
+#include <cerrno>
 
 #include "src/base/log.hpp"
 #include "storage/device_file.hpp"
+#include "storage/io_queue.hpp"
 
 namespace lcrun::storage {
 namespace {
@@ -19,6 +23,12 @@ Result<std::unique_ptr<BlockDevice>> make_device(DeviceFile file, const DeviceOp
 }
 
 }  // namespace
+
+Result<uint64_t> free_space(const std::string& directory) {
+  struct statvfs found {};
+  if (statvfs(directory.c_str(), &found) != 0) return io_error(directory, errno);
+  return uint64_t{found.f_bavail} * found.f_frsize;
+}
 
 Result<std::unique_ptr<BlockDevice>> open_scratch(const std::string& directory, const DeviceOptions& options) {
   LCRUN_ASSIGN(auto file, DeviceFile::scratch(directory, options.direct));

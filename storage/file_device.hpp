@@ -20,6 +20,8 @@ struct DeviceOptions {
   bool direct = true;   // bypass the page cache where possible
 };
 
+// Bytes that files in the directory may still take.
+Result<uint64_t> free_space(const std::string& directory);
 // A file without a name in `directory`, mode 0600: gone with the process, whatever ends it. A directory that cannot
 // be written to is kIo or kNotFound.
 Result<std::unique_ptr<BlockDevice>> open_scratch(const std::string& directory, const DeviceOptions& options);

@@ -13,6 +13,7 @@
 
 namespace lcrun::storage {
 
+constexpr int64_t kBlockTokens = 64;  // rows of a block; on disk: never change
 constexpr uint16_t kPageFormat = 1;   // on disk: a change of anything below is a new number
 constexpr uint64_t kSealBytes = 128;  // on disk
 constexpr uint32_t kPageSlices = 8;   // on disk: parts of the payload that are hashed each for itself

@@ -316,7 +316,7 @@ void PageStore::read_wanted() {
 
 void PageStore::poll() {
   advance(false);
-  write_behind();
+  if (free_frames_.size() < config_.write_when_free_below) write_behind();
   read_wanted();
   if (queue_->in_flight() > 0) advance(false);
 }

@@ -26,12 +26,13 @@ namespace lcrun::storage {
 using SequenceId = uint32_t;
 
 struct PageStoreConfig {
-  std::vector<uint64_t> page_bytes;  // payload of a block, layer by layer
-  uint64_t frames = 64;              // pages in memory
-  uint64_t reserve_pages = 0;        // disk space had at once; more is asked for as it is needed
-  int64_t sink_blocks = 1;           // first blocks of a layer, and
-  int64_t window_blocks = 16;        // last ones, stay in memory while others can leave
-  SessionId session{};               // random_session_id(), outside tests
+  std::vector<uint64_t> page_bytes;             // payload of a block, layer by layer
+  uint64_t frames = 64;                         // pages in memory
+  uint64_t reserve_pages = 0;                   // disk space had at once; more is asked for as it is needed
+  int64_t sink_blocks = 1;                      // first blocks of a layer, and
+  int64_t window_blocks = 16;                   // last ones, stay in memory while others can leave
+  uint64_t write_when_free_below = UINT64_MAX;  // frames; while more are free, nothing is written behind
+  SessionId session{};                          // random_session_id(), outside tests
 };
 
 struct PageStoreStats {
@@ -117,9 +118,14 @@ class PageStore {
   const PageStoreStats& stats() const { return stats_; }
   const IoStats& io_stats() const { return queue_->stats(); }
   BlockDevice& device() { return *device_; }
+  std::string device_name() const { return device_->name(); }
   uint64_t frames() const { return config_.frames; }
   uint64_t free_frames() const { return free_frames_.size(); }
   uint64_t pages() const { return live_pages_; }
+  // Of frames in use, and of what is on the disk.
+  uint64_t memory_bytes() const { return (config_.frames - free_frames_.size()) * extent_size_; }
+  uint64_t disk_bytes() const { return extents_in_use() * extent_size_; }
+  bool all_in_memory() const { return live_pages_ == config_.frames - free_frames_.size(); }
   uint64_t extents_in_use() const { return next_extent_ - free_extents_.size() - stats_.retired_extents; }
 
  private:

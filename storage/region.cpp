@@ -52,6 +52,7 @@ void Region::drop(Block block) {
 
 Status Region::reserve_rows(int64_t n) {
   LCRUN_CHECK(spec_.kind != RegionKind::kFixed && n >= 0);
+  if (pages_) return pages_->reserve(rows_, n);
   const int64_t wanted = blocks_for(rows_ + n) - first_block_;
   if (static_cast<int64_t>(blocks_.capacity()) < wanted) {
     const auto room = 2 * static_cast<size_t>(wanted) + kHandlesAhead;
@@ -79,7 +80,7 @@ void Region::commit_rows(int64_t n, int64_t mark_spacing) {
     if (mark_spacing > 0 && rows_ % mark_spacing == 0) static_cast<void>(mark_fixed());
     return;
   }
-  LCRUN_DCHECK(blocks_for(rows_) - first_block_ <= static_cast<int64_t>(blocks_.size()));
+  LCRUN_DCHECK(pages_ || blocks_for(rows_) - first_block_ <= static_cast<int64_t>(blocks_.size()));
   if (spec_.kind != RegionKind::kRing) return;
   const int64_t keep_from = std::max<int64_t>(0, rows_ - spec_.window - kRingSlack) / kBlockTokens;
   const int64_t dropped = keep_from - first_block_;
@@ -195,17 +196,27 @@ void Region::truncate_fixed(int64_t n) {
 
 void Region::truncate(int64_t n) {
   LCRUN_CHECK(truncation_point(n) == n);
+  if (pages_) {
+    pages_->release();
+    pages_->truncate(blocks_for(n));
+  }
   if (n == rows_ && !uncommitted_) return;
   rows_ = n;
   uncommitted_ = false;
   if (spec_.kind == RegionKind::kFixed) return truncate_fixed(n);
-  arrange(n);
+  if (!pages_) arrange(n);
   // Cells past the end stay as they are: attention never reads a row that was not written again first.
 }
 
-Status Region::share(const Region& other) {
+std::optional<int64_t> Region::lost_row() const {
+  if (!pages_ || !pages_->lost_block().has_value()) return std::nullopt;
+  return *pages_->lost_block() * kBlockTokens;
+}
+
+Status Region::share(const Region& other, const std::shared_ptr<PagedSequence>& fork) {
   LCRUN_CHECK(spec_.block_bytes == other.spec_.block_bytes && spec_.kind == other.spec_.kind);
   Region copy(spec_);
+  if (other.pages_) copy.use_pages(other.pages_->of_fork(fork));
   copy.rows_ = other.rows_;
   copy.first_block_ = other.first_block_;
   copy.uncommitted_ = other.uncommitted_;
@@ -234,7 +245,8 @@ std::vector<int64_t> Region::held_blocks() const {
   return held;
 }
 
-Result<std::span<const std::byte>> Region::read_block(int64_t b) const {
+Result<std::span<const std::byte>> Region::read_block(int64_t b) {
+  if (pages_) return pages_->read(b);
   if (b >= first_block_) return std::span<const std::byte>(block(b), spec_.block_bytes);
   const auto old = std::lower_bound(old_.begin(), old_.end(), b,
                                     [](const OldBlock& left, int64_t index) { return left.index < index; });
@@ -244,6 +256,10 @@ Result<std::span<const std::byte>> Region::read_block(int64_t b) const {
 
 Result<std::span<std::byte>> Region::restore_block(int64_t b) {
   LCRUN_CHECK(spec_.kind != RegionKind::kFixed && (old_.empty() || old_.back().index < b));
+  if (pages_) {
+    if (b == pages_->blocks()) return pages_->append();
+    return make_error(Code::kBadSession, "region {}: found block {}, wanted block {}", spec_.name, b, pages_->blocks());
+  }
   LCRUN_ASSIGN(auto made, new_block());
   old_.push_back({b, made});
   return std::span<std::byte>(made->data(), spec_.block_bytes);
@@ -260,13 +276,14 @@ Status Region::end_restore(int64_t rows) {
   rows_ = rows;
   uncommitted_ = false;
   if (spec_.kind == RegionKind::kFixed) return {};
-  arrange(rows);
+  if (pages_) pages_->release();
+  if (!pages_) arrange(rows);
+  const int64_t found = pages_ ? pages_->blocks() : static_cast<int64_t>(blocks_.size());
   const int64_t held = blocks_for(rows) - first_block_;
-  if (first_block_ <= first_needed_block(rows) && held == static_cast<int64_t>(blocks_.size())) return {};
+  if (first_block_ <= first_needed_block(rows) && held == found) return {};
   const Error error = make_error(
       Code::kBadSession, "region {}: the {} rows that the next token reads are not all there", spec_.name, rows);
-  rows_ = 0;
-  arrange(0);
+  truncate(0);
   return error;
 }
 

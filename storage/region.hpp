@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -20,11 +21,11 @@
 #include "src/base/bytes.hpp"
 #include "src/base/result.hpp"
 #include "src/base/workspace.hpp"
+#include "storage/paged_blocks.hpp"
 
 namespace lcrun::storage {
 
-constexpr int64_t kBlockTokens = 64;  // on disk: never change
-constexpr int64_t kRingSlack = 64;    // rows that a ring holds beyond its window: a few tokens can always be taken back
+constexpr int64_t kRingSlack = 64;  // rows that a ring holds beyond its window: a few tokens can always be taken back
 constexpr int64_t kMarkSpacing = 512;  // tokens between marks, at first
 
 // Most blocks that a ring holds between steps: its window, the block that is half out, and the one being filled.
@@ -48,14 +49,36 @@ class Region {
   // First row that is held in one run up to rows() (0 but for rings).
   int64_t first_row() const { return first_block_ * kBlockTokens; }
 
+  // Append, empty: blocks will be pages of a store instead of memory of their own.
+  void use_pages(PagedBlocks pages) { pages_.emplace(std::move(pages)); }
+  const std::optional<PagedBlocks>& pages() const { return pages_; }
+
   // Append, Ring: makes room for rows [rows(), rows() + n): new blocks are zero-filled. Until release() the blocks of
-  // those rows can be written. The rows exist after commit_rows(). kNoMemory when the machine has no room.
+  // those rows can be written. The rows exist after commit_rows(). kNoMemory, kNoSpace when there is no room.
   Status reserve_rows(int64_t n);
+  // Makes blocks of committed rows readable besides those reserved, until the next hold() or release(). Ranges are
+  // ascending and apart, and span at most wave_blocks(). Without pages everything is readable always. kIo: a page was
+  // lost (lost_row()).
+  Status hold(std::span<const BlockRange> ranges) { return pages_ ? pages_->hold(ranges) : Status(); }
+  int64_t wave_blocks() const { return pages_ ? pages_->wave_blocks() : INT64_MAX; }
+  void prefetch(std::span<const BlockRange> ranges) {
+    if (pages_) pages_->prefetch(ranges);
+  }
+  void prefetch_next_layer(std::span<const BlockRange> ranges) {
+    if (pages_) pages_->prefetch_next_layer(ranges);
+  }
+  void release() {
+    if (pages_) pages_->release();
+  }
+  // First row of a block that could not be read back; truncating to it or further makes up for it.
+  std::optional<int64_t> lost_row() const;
   // A ring drops old blocks then, but for those of marks every `mark_spacing` rows (0: no marks).
   void commit_rows(int64_t n, int64_t mark_spacing = 0);
-  // Block b (row / 64) of a held or reserved row.
-  std::byte* block(int64_t b) { return blocks_[static_cast<size_t>(b - first_block_)]->data(); }
-  const std::byte* block(int64_t b) const { return blocks_[static_cast<size_t>(b - first_block_)]->data(); }
+  // Block b (row / 64) of a reserved row, or one that is held: workers may read it.
+  std::byte* block(int64_t b) {
+    return pages_ ? pages_->at(b) : blocks_[static_cast<size_t>(b - first_block_)]->data();
+  }
+  const std::byte* block(int64_t b) const { return const_cast<Region*>(this)->block(b); }
   // Fixed: the bytes (allocated zeroed by the first call of prepare_fixed).
   Status prepare_fixed();
   // Bytes taken for writing belong to no token until commit_rows(): a step that ends before it leaves a region that
@@ -73,14 +96,14 @@ class Region {
   // Keeps only marks that are multiples of the spacing (0: none).
   void thin_marks(int64_t mark_spacing);
   uint64_t mark_bytes() const;
-  // Shares the blocks of `other`, which must have the same spec.
-  Status share(const Region& other);
+  // Shares the blocks of `other`, which must have the same spec; pages through a fork of their sequence.
+  Status share(const Region& other, const std::shared_ptr<PagedSequence>& fork);
   uint64_t memory_bytes() const;
 
   // Contents, block by block, for saving: indices of what is held (ascending; the last one may not be full), and
   // bytes that are valid until the next call. Fixed: marks besides fixed().
   std::vector<int64_t> held_blocks() const;
-  Result<std::span<const std::byte>> read_block(int64_t b) const;
+  Result<std::span<const std::byte>> read_block(int64_t b);
   struct FixedMark {
     int64_t rows = 0;
     std::shared_ptr<AlignedBuffer> bytes;
@@ -110,10 +133,11 @@ class Region {
   RegionSpec spec_;
   int64_t rows_ = 0;
   int64_t first_block_ = 0;
-  std::vector<Block> blocks_;   // one run, from first_block_
-  std::vector<OldBlock> old_;   // Ring: blocks of marks before the run, ascending
-  std::vector<Block> spare_;    // dropped blocks, used again
-  std::vector<Block> handles_;  // empty blocks, so that decoding does not call operator new for each
+  std::vector<Block> blocks_;         // one run, from first_block_
+  std::optional<PagedBlocks> pages_;  // Append: then there are no blocks_
+  std::vector<OldBlock> old_;         // Ring: blocks of marks before the run, ascending
+  std::vector<Block> spare_;          // dropped blocks, used again
+  std::vector<Block> handles_;        // empty blocks, so that decoding does not call operator new for each
   AlignedBuffer fixed_;
   std::vector<FixedMark> fixed_marks_;
   bool uncommitted_ = false;  // Fixed: written since the last commit
@@ -133,6 +157,13 @@ class SequenceState {
   int64_t n_layers() const { return static_cast<int64_t>(layers_.size()); }
   // Tokens whose state is complete in every layer.
   int64_t tokens() const { return tokens_; }
+
+  // Blocks of Append regions become pages of the store, whose config lists append_bytes(). Requires an empty sequence.
+  Status use_store(std::shared_ptr<PageStore> store);
+  // Block bytes of the Append regions, in the order of their layers: the layers of a store.
+  std::vector<uint64_t> append_bytes() const;
+  // An empty sequence with the same regions, store and marks.
+  Result<SequenceState> empty_copy() const;
 
   // Ends a step: n more tokens are complete in every region.
   void commit(int64_t n);
@@ -154,13 +185,19 @@ class SequenceState {
   int64_t saved_tokens() const { return saved_tokens_; }
   void mark_saved() { saved_tokens_ = tokens_; }
 
-  void save(ByteWriter& out) const;
+  // First row of a page that could not be read back; truncating to it or further makes up for it.
+  std::optional<int64_t> lost_row() const;
+  // Null without pages.
+  const PageStore* store() const { return pages_ ? &pages_->store() : nullptr; }
+
+  void save(ByteWriter& out);
   Status load(ByteReader& in);
 
  private:
   void thin_marks();
 
   std::vector<LayerState> layers_;
+  std::shared_ptr<PagedSequence> pages_;
   int64_t tokens_ = 0;
   int64_t saved_tokens_ = 0;
   int64_t mark_spacing_ = 0;

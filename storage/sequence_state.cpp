@@ -29,6 +29,53 @@ Result<SequenceState> SequenceState::create(const std::vector<std::vector<Region
   return state;
 }
 
+std::vector<uint64_t> SequenceState::append_bytes() const {
+  std::vector<uint64_t> bytes;
+  for (const auto& layer : layers_) {
+    for (const auto& region : layer.regions) {
+      if (region.spec().kind == RegionKind::kAppend) bytes.push_back(region.spec().block_bytes);
+    }
+  }
+  return bytes;
+}
+
+Status SequenceState::use_store(std::shared_ptr<PageStore> store) {
+  LCRUN_CHECK(tokens_ == 0);
+  LCRUN_ASSIGN(pages_, PagedSequence::create(std::move(store)));
+  const auto n_paged = static_cast<uint32_t>(append_bytes().size());
+  uint32_t paged = 0;
+  for (auto& layer : layers_) {
+    for (auto& region : layer.regions) {
+      if (region.spec().kind == RegionKind::kAppend) region.use_pages({pages_, paged++, n_paged});
+    }
+  }
+  return {};
+}
+
+Result<SequenceState> SequenceState::empty_copy() const {
+  std::vector<std::vector<RegionSpec>> specs;
+  for (const auto& layer : layers_) {
+    specs.emplace_back();
+    for (const auto& region : layer.regions) specs.back().push_back(region.spec());
+  }
+  LCRUN_ASSIGN(auto copy, create(specs));
+  copy.mark_spacing_ = max_mark_bytes_ == 0 ? 0 : kMarkSpacing;
+  copy.max_mark_bytes_ = max_mark_bytes_;
+  if (pages_) LCRUN_TRY(copy.use_store(pages_->shared_store()));
+  return copy;
+}
+
+std::optional<int64_t> SequenceState::lost_row() const {
+  std::optional<int64_t> lost;
+  for (const auto& layer : layers_) {
+    for (const auto& region : layer.regions) {
+      const auto row = region.lost_row();
+      if (row.has_value()) lost = std::min(lost.value_or(*row), *row);
+    }
+  }
+  return lost;
+}
+
 void SequenceState::commit(int64_t n) {
   for (auto& layer : layers_) {
     for (auto& region : layer.regions) region.commit_rows(n, mark_spacing_);
@@ -92,11 +139,14 @@ Result<SequenceState> SequenceState::clone() const {
   copy.tokens_ = tokens_;
   copy.mark_spacing_ = mark_spacing_;
   copy.max_mark_bytes_ = max_mark_bytes_;
+  if (pages_) {
+    LCRUN_ASSIGN(copy.pages_, pages_->fork());
+  }
   for (const auto& layer : layers_) {
     LayerState made;
     for (const auto& region : layer.regions) {
       made.regions.emplace_back(region.spec());
-      LCRUN_TRY(made.regions.back().share(region));
+      LCRUN_TRY(made.regions.back().share(region, copy.pages_));
     }
     copy.layers_.push_back(std::move(made));
   }
@@ -104,7 +154,7 @@ Result<SequenceState> SequenceState::clone() const {
 }
 
 uint64_t SequenceState::memory_bytes() const {
-  uint64_t total = 0;
+  uint64_t total = pages_ ? pages_->store().memory_bytes() : 0;
   for (const auto& layer : layers_) {
     for (const auto& region : layer.regions) total += region.memory_bytes();
   }
@@ -113,7 +163,7 @@ uint64_t SequenceState::memory_bytes() const {
 
 namespace {
 
-void save_region(const Region& region, ByteWriter& out) {
+void save_region(Region& region, ByteWriter& out) {
   const RegionSpec& spec = region.spec();
   out.write<uint8_t>(static_cast<uint8_t>(spec.kind));
   out.write<uint32_t>(static_cast<uint32_t>(spec.name.size()));
@@ -128,7 +178,7 @@ void save_region(const Region& region, ByteWriter& out) {
   out.write<int64_t>(region.first_row() / kBlockTokens);
   for (const int64_t b : region.held_blocks()) {
     if (b < region.first_row() / kBlockTokens) continue;
-    out.append(region.block(b), spec.block_bytes);
+    out.append(region.read_block(b).value().data(), spec.block_bytes);
   }
 }
 
@@ -176,12 +226,12 @@ Status load_region(Region& region, ByteReader& in) {
 
 }  // namespace
 
-void SequenceState::save(ByteWriter& out) const {
+void SequenceState::save(ByteWriter& out) {
   out.write<uint32_t>(static_cast<uint32_t>(layers_.size()));
   out.write<int64_t>(tokens_);
-  for (const auto& layer : layers_) {
+  for (auto& layer : layers_) {
     out.write<uint32_t>(static_cast<uint32_t>(layer.regions.size()));
-    for (const auto& region : layer.regions) save_region(region, out);
+    for (auto& region : layer.regions) save_region(region, out);
   }
 }
 
@@ -190,24 +240,17 @@ Status SequenceState::load(ByteReader& in) {
   LCRUN_ASSIGN(const auto tokens, in.read<int64_t>("token count"));
   if (n_layers != layers_.size()) return in.fail("layer count", format("{}", n_layers), format("{}", layers_.size()));
   // Into a fresh state first: on error nothing of the present one has changed.
-  SequenceState loaded;
+  LCRUN_ASSIGN(SequenceState loaded, empty_copy());
   loaded.tokens_ = tokens;
-  loaded.mark_spacing_ = mark_spacing_;
-  loaded.max_mark_bytes_ = max_mark_bytes_;
-  for (const auto& layer : layers_) {
+  for (auto& layer : loaded.layers_) {
     LCRUN_ASSIGN(const auto n_regions, in.read<uint32_t>("region count"));
     if (n_regions != layer.regions.size()) {
       return in.fail("region count", format("{}", n_regions), format("{}", layer.regions.size()));
     }
-    LayerState made;
-    for (const auto& region : layer.regions) {
-      made.regions.emplace_back(region.spec());
-      LCRUN_TRY(load_region(made.regions.back(), in));
-      if (made.regions.back().rows() != tokens) {
-        return in.fail("region rows", format("{}", made.regions.back().rows()), format("{}", tokens));
-      }
+    for (auto& region : layer.regions) {
+      LCRUN_TRY(load_region(region, in));
+      if (region.rows() != tokens) return in.fail("region rows", format("{}", region.rows()), format("{}", tokens));
     }
-    loaded.layers_.push_back(std::move(made));
   }
   *this = std::move(loaded);
   return {};

@@ -134,7 +134,7 @@ LCRUN_API int64_t lcrun_session_tokens(const lcrun_session* session);
 LCRUN_API void lcrun_cancel(lcrun_session* session);
 
 /* A session file: written whole or not at all; restored exactly or not at all. */
-LCRUN_API lcrun_status lcrun_session_save(const lcrun_session* session, const char* path);
+LCRUN_API lcrun_status lcrun_session_save(lcrun_session* session, const char* path);
 LCRUN_API lcrun_status lcrun_session_restore(lcrun_session* session, const char* path);
 
 #ifdef __cplusplus

@@ -3,12 +3,15 @@
 // A span is 4 blocks (256 keys) by absolute position. Each query row builds one partial per span, block by block
 // in order, and merges span partials in order: that order is the same whoever computes a span, so a row's bits
 // depend on its own query, its position and the keys alone.
+// Spans go by in waves: the region holds a wave's blocks while workers read them, and fetches those of the next. How
+// many spans a wave has changes nothing in the result.
 //   prefill  tasks = (KV head, tile of queries): a block's keys and values are converted once for all query heads of
 //            the group and all queries of the tile (some 64 rows), to floats or, if quantised, to 16-bit pairs
-//   decode   tasks = (KV head, span), in waves of spans so that scratch does not grow with the context; the few rows
-//            read the cache directly, in one pass over its bytes
+//   decode   tasks = (KV head, span), in short waves so that scratch does not grow with the context; the few rows read
+//            the cache directly, in one pass over its bytes
 // Thread rule: one driving thread; workers write only their own scratch and their own output rows.
 #include <algorithm>
+#include <array>
 
 #include "src/attention/attention.hpp"
 #include "src/attention/kv_block.hpp"
@@ -25,10 +28,12 @@ namespace {
 using kernels::AttnTile;
 using kernels::kKvBlock;
 
-constexpr int64_t kSpanRows = 4 * kKvBlock;
+constexpr int64_t kSpanBlocks = 4;
+constexpr int64_t kSpanRows = kSpanBlocks * kKvBlock;
 constexpr int64_t kTileRows = 64;         // query heads times queries of a prefill tile
 constexpr int64_t kFewQueries = 8;        // batches up to this split keys over threads instead of queries
-constexpr int64_t kWaveSpans = 32;        // spans in flight in that case
+constexpr int64_t kWaveSpans = 32;        // most spans of a wave in that case
+constexpr size_t kMostRanges = 64;        // apart from each other in a wave of paged blocks, at most 128
 constexpr int64_t kPartSpans = 8;         // of which one worker takes up to this many
 constexpr int64_t kDirectRows = 8;        // up to this many rows read the cache without converting it first
 constexpr int64_t kSerialWork = 1 << 18;  // multiply-adds below which waking threads costs more than it saves
@@ -71,7 +76,6 @@ struct TileScratch {
   float* decay = nullptr;    // [rows]
   float* gain = nullptr;     // [rows]
   float* span = nullptr;     // memory of AttnPartial [rows]
-  float* total = nullptr;    // the same
   int32_t* lo = nullptr;     // [rows]
   int32_t* hi = nullptr;     // [rows]
 
@@ -93,7 +97,6 @@ struct TileScratch {
     decay = place(rows);
     gain = place(rows);
     span = place(AttnPartial::floats(rows, geometry.o_stride));
-    total = place(AttnPartial::floats(rows, geometry.o_stride));
     lo = reinterpret_cast<int32_t*>(place(rows));
     hi = reinterpret_cast<int32_t*>(place(rows));
     return used;
@@ -103,13 +106,15 @@ struct TileScratch {
 struct Needs {
   int64_t rows;           // of a tile
   int64_t thread_floats;  // of one worker
-  int64_t few_floats;     // partials of a decode wave and their totals, all heads
+  int64_t total_floats;   // of all tiles and heads; of a few queries: of their totals and the partials of a wave
 
   Needs(const AttnParams& params, const Geometry& geometry, int64_t n_queries)
       : rows(std::min(geometry.tile_tokens, n_queries) * geometry.group) {
     thread_floats = TileScratch{}.lay_out(nullptr, geometry, params.layout.k_dim, rows);
     const int64_t few_rows = std::min({kFewQueries, geometry.tile_tokens, n_queries}) * geometry.group;
-    few_floats = params.layout.n_kv_heads * (kWaveSpans + 1) * partial_floats(few_rows, geometry);
+    const int64_t few = (kWaveSpans + 1) * partial_floats(few_rows, geometry);
+    const int64_t n_tiles = ceil_div(n_queries, geometry.tile_tokens);
+    total_floats = params.layout.n_kv_heads * std::max(few, n_tiles * partial_floats(rows, geometry));
   }
   static int64_t partial_floats(int64_t rows, const Geometry& geometry) {
     return round_up(AttnPartial::floats(rows, geometry.o_stride), 16);
@@ -118,14 +123,29 @@ struct Needs {
 
 class Executor {
  public:
-  Executor(const AttnParams& params, const storage::Region& kv, const Plan& plan, int64_t pos0, MatView q, MatView o)
+  Executor(const AttnParams& params, storage::Region& kv, const Plan& plan, int64_t pos0, MatView q, MatView o)
       : params_(params), kv_(kv), plan_(plan), pos0_(pos0), q_(q), o_(o), geometry_(params) {}
 
-  void run(Workspace& scratch, int n_threads);
+  Status run(Workspace& scratch, int n_threads);
 
  private:
-  void run_tiles(std::span<float> memory, int n_threads);
-  void run_few(std::span<float> memory, std::span<float> partials, int n_threads);
+  // Spans [first, end), of them all.
+  struct Wave {
+    int64_t first;
+    int64_t end;
+    bool is_first;
+    bool is_last;
+  };
+  // Memory of workers, and of partials that outlive a task.
+  struct Buffers {
+    std::span<float> workers;
+    std::span<float> totals;
+    int n_threads;
+  };
+  Status hold(const Wave& wave, const Wave& next);
+  std::span<const storage::BlockRange> ranges_of(const Wave& wave);
+  void run_tiles(const Wave& wave, const Buffers& buffers) const;
+  void run_few(const Wave& wave, const Buffers& buffers) const;
   void gather(int64_t kv_head, int64_t first, int64_t count, const TileScratch& scratch) const;
   void scatter(int64_t kv_head, int64_t first, int64_t count, const AttnPartial& total) const;
   void visit_span(int64_t kv_head, int64_t first, int64_t count, int64_t span, const TileScratch& scratch,
@@ -151,14 +171,44 @@ class Executor {
   }
 
   const AttnParams& params_;
-  const storage::Region& kv_;
+  storage::Region& kv_;
   const Plan& plan_;
   const int64_t pos0_;
   const MatView q_;
   const MatView o_;
   const Geometry geometry_;
   const kernels::AttentionSlots& kernel_ = kernels::active().attention;
+  std::array<storage::BlockRange, kMostRanges> ranges_{};
 };
+
+// The plan's blocks in a wave, apart and ascending.
+std::span<const storage::BlockRange> Executor::ranges_of(const Wave& wave) {
+  size_t n = 0;
+  for (const Segment& segment : plan_.segments) {
+    storage::BlockRange range{std::max(segment.first_row / kKvBlock, wave.first * kSpanBlocks),
+                              std::min(ceil_div(segment.end_row, kKvBlock), wave.end * kSpanBlocks)};
+    if (n > 0) range.first = std::max(range.first, ranges_[n - 1].end);
+    if (range.first >= range.end) continue;
+    if (n > 0 && range.first == ranges_[n - 1].end) {
+      ranges_[n - 1].end = range.end;
+    } else {
+      LCRUN_CHECK(n < ranges_.size());
+      ranges_[n++] = range;
+    }
+  }
+  return std::span(ranges_).first(n);
+}
+
+Status Executor::hold(const Wave& wave, const Wave& next) {
+  if (!kv_.pages()) return {};
+  LCRUN_TRY(kv_.hold(ranges_of(wave)));
+  if (!wave.is_last) {
+    kv_.prefetch(ranges_of(next));
+  } else {
+    kv_.prefetch_next_layer(ranges_of(next));  // the first wave: what this layer reads the next one is likely to
+  }
+  return {};
+}
 
 // Rows of a tile: query by query, the heads of the group within; scaled once here.
 void Executor::gather(int64_t kv_head, int64_t first, int64_t count, const TileScratch& scratch) const {
@@ -270,77 +320,96 @@ void Executor::visit_span(int64_t kv_head, int64_t first, int64_t count, int64_t
   }
 }
 
-void Executor::run_tiles(std::span<float> memory, int n_threads) {
+void Executor::run_tiles(const Wave& wave, const Buffers& buffers) const {
   const Needs needs(params_, geometry_, q_.rows);
   const int64_t n_tiles = ceil_div(q_.rows, geometry_.tile_tokens);
   const int64_t n_kv_heads = params_.layout.n_kv_heads;
-  parallel_for(n_threads, n_tiles * n_kv_heads, [&](int64_t task, int thread) {
+  const int64_t size = Needs::partial_floats(needs.rows, geometry_);
+  parallel_for(buffers.n_threads, n_tiles * n_kv_heads, [&](int64_t task, int thread) {
     // Late tiles see the most keys: they go first, so that no thread is left with one at the end.
     const int64_t first = (n_tiles - 1 - task / n_kv_heads) * geometry_.tile_tokens;
     const int64_t kv_head = task % n_kv_heads;
     const int64_t count = std::min(geometry_.tile_tokens, q_.rows - first);
     const int64_t rows = count * geometry_.group;
-    TileScratch scratch;
-    scratch.lay_out(memory.data() + thread * needs.thread_floats, geometry_, params_.layout.k_dim, needs.rows);
-    const AttnPartial part = AttnPartial::over(scratch.span, rows, geometry_.o_stride);
-    const AttnPartial total = AttnPartial::over(scratch.total, rows, geometry_.o_stride);
-    gather(kv_head, first, count, scratch);
-    init(total);
-    for (int64_t span = first_span(first); span < end_span(first, count); ++span) {
-      init(part);
-      visit_span(kv_head, first, count, span, scratch, part, pos0_ + first + count);
-      merge(total, part);
+    const int64_t from = std::max(wave.first, first_span(first));
+    const int64_t to = std::min(wave.end, end_span(first, count));
+    const AttnPartial total = AttnPartial::over(buffers.totals.data() + task * size, rows, geometry_.o_stride);
+    if (wave.is_first) init(total);
+    if (from < to) {
+      TileScratch scratch;
+      scratch.lay_out(buffers.workers.data() + thread * needs.thread_floats, geometry_, params_.layout.k_dim,
+                      needs.rows);
+      const AttnPartial part = AttnPartial::over(scratch.span, rows, geometry_.o_stride);
+      gather(kv_head, first, count, scratch);
+      for (int64_t span = from; span < to; ++span) {
+        init(part);
+        visit_span(kv_head, first, count, span, scratch, part, std::min(to * kSpanRows, pos0_ + first + count));
+        merge(total, part);
+      }
     }
-    scatter(kv_head, first, count, total);
+    if (wave.is_last) scatter(kv_head, first, count, total);
   });
 }
 
-void Executor::run_few(std::span<float> memory, std::span<float> partials, int n_threads) {
+void Executor::run_few(const Wave& wave, const Buffers& buffers) const {
   const Needs needs(params_, geometry_, q_.rows);
   const int64_t n_kv_heads = params_.layout.n_kv_heads;
   const int64_t count = q_.rows;
   const int64_t size = Needs::partial_floats(needs.rows, geometry_);
   const auto partial_at = [&](int64_t kv_head, int64_t slot) {
-    return AttnPartial::over(partials.data() + (kv_head * (kWaveSpans + 1) + slot) * size, needs.rows,
+    return AttnPartial::over(buffers.totals.data() + (kv_head * (kWaveSpans + 1) + slot) * size, needs.rows,
                              geometry_.o_stride);
   };
-  for (int64_t head = 0; head < n_kv_heads; ++head) init(partial_at(head, kWaveSpans));
-  const int64_t end = end_span(0, count);
-  for (int64_t wave = first_span(0); wave < end; wave += kWaveSpans) {
-    const int64_t n_spans = std::min(kWaveSpans, end - wave);
-    // Neighbouring spans go to one worker, so that it can fetch ahead, in at least four parts for each thread.
-    const int64_t part = std::clamp<int64_t>(n_spans * n_kv_heads / (4 * n_threads), 1, kPartSpans);
-    const int64_t n_parts = ceil_div(n_spans, part);
-    parallel_for(n_threads, n_parts * n_kv_heads, [&](int64_t task, int thread) {
-      const int64_t kv_head = task / n_parts;
-      const int64_t first_slot = task % n_parts * part;
-      const int64_t end_slot = std::min(first_slot + part, n_spans);
-      TileScratch scratch;
-      scratch.lay_out(memory.data() + thread * needs.thread_floats, geometry_, params_.layout.k_dim, needs.rows);
-      gather(kv_head, 0, count, scratch);
-      for (int64_t slot = first_slot; slot < end_slot; ++slot) {
-        const AttnPartial partial = partial_at(kv_head, slot);
-        init(partial);
-        visit_span(kv_head, 0, count, wave + slot, scratch, partial,
-                   std::min((wave + end_slot) * kSpanRows, pos0_ + count));
-      }
-    });
-    for (int64_t head = 0; head < n_kv_heads; ++head) {
-      for (int64_t slot = 0; slot < n_spans; ++slot) merge(partial_at(head, kWaveSpans), partial_at(head, slot));
+  for (int64_t head = 0; wave.is_first && head < n_kv_heads; ++head) init(partial_at(head, kWaveSpans));
+  const int64_t n_spans = wave.end - wave.first;
+  // Neighbouring spans go to one worker, so that it can fetch ahead, in at least four parts for each thread.
+  const int64_t part = std::clamp<int64_t>(n_spans * n_kv_heads / (4 * buffers.n_threads), 1, kPartSpans);
+  const int64_t n_parts = ceil_div(n_spans, part);
+  parallel_for(buffers.n_threads, n_parts * n_kv_heads, [&](int64_t task, int thread) {
+    const int64_t kv_head = task / n_parts;
+    const int64_t first_slot = task % n_parts * part;
+    const int64_t end_slot = std::min(first_slot + part, n_spans);
+    TileScratch scratch;
+    scratch.lay_out(buffers.workers.data() + thread * needs.thread_floats, geometry_, params_.layout.k_dim, needs.rows);
+    gather(kv_head, 0, count, scratch);
+    for (int64_t slot = first_slot; slot < end_slot; ++slot) {
+      const AttnPartial partial = partial_at(kv_head, slot);
+      init(partial);
+      visit_span(kv_head, 0, count, wave.first + slot, scratch, partial,
+                 std::min((wave.first + end_slot) * kSpanRows, pos0_ + count));
     }
+  });
+  for (int64_t head = 0; head < n_kv_heads; ++head) {
+    for (int64_t slot = 0; slot < n_spans; ++slot) merge(partial_at(head, kWaveSpans), partial_at(head, slot));
+    if (wave.is_last) scatter(head, 0, count, partial_at(head, kWaveSpans));
   }
-  for (int64_t head = 0; head < n_kv_heads; ++head) scatter(head, 0, count, partial_at(head, kWaveSpans));
 }
 
-void Executor::run(Workspace& scratch, int n_threads) {
+Status Executor::run(Workspace& scratch, int n_threads) {
   const Needs needs(params_, geometry_, q_.rows);
   int64_t keys = 0;
   for (const Segment& segment : plan_.segments) keys += segment.end_row - segment.first_row;
   const int64_t work = keys * q_.rows * params_.n_heads * (params_.layout.k_dim + params_.layout.v_dim);
   const int workers = work < kSerialWork ? 1 : std::max(1, n_threads);
-  const std::span<float> memory = scratch.take<float>(needs.thread_floats * workers);
-  if (!geometry_.is_few(q_.rows)) return run_tiles(memory, workers);
-  run_few(memory, scratch.take<float>(needs.few_floats), workers);
+  const Buffers buffers{scratch.take<float>(needs.thread_floats * workers), scratch.take<float>(needs.total_floats),
+                        workers};
+  const int64_t begin = first_span(0);
+  const int64_t end = end_span(0, q_.rows);
+  const bool is_few = geometry_.is_few(q_.rows);
+  const int64_t step = std::min(is_few ? kWaveSpans : end - begin, kv_.wave_blocks() / kSpanBlocks);
+  const auto wave_at = [&](int64_t first) {
+    return Wave{first, std::min(first + step, end), first == begin, first + step >= end};
+  };
+  for (int64_t first = begin; first < end; first += step) {
+    const Wave wave = wave_at(first);
+    LCRUN_TRY(hold(wave, wave_at(wave.is_last ? begin : wave.end)));
+    if (is_few) {
+      run_few(wave, buffers);
+    } else {
+      run_tiles(wave, buffers);
+    }
+  }
+  return {};
 }
 
 }  // namespace
@@ -354,21 +423,21 @@ uint64_t attend_scratch_bytes(const AttnParams& params, int64_t n_queries, int n
   const Geometry geometry(params);
   const Needs needs(params, geometry, std::max<int64_t>(1, n_queries));
   const int64_t workers = std::max(1, n_threads);
-  return Workspace::bytes_of<float>(needs.thread_floats * workers) + Workspace::bytes_of<float>(needs.few_floats);
+  return Workspace::bytes_of<float>(needs.thread_floats * workers) + Workspace::bytes_of<float>(needs.total_floats);
 }
 
-void execute(const AttnParams& params, const storage::Region& kv, const Plan& plan, int64_t pos0, MatView q, MatView o,
-             Workspace& scratch, int n_threads) {
+Status execute(const AttnParams& params, storage::Region& kv, const Plan& plan, int64_t pos0, MatView q, MatView o,
+               Workspace& scratch, int n_threads) {
   LCRUN_CHECK(params.n_heads % params.layout.n_kv_heads == 0);
   LCRUN_CHECK(!plan.segments.empty() && plan.segments.front().first_row >= kv.first_row());
-  if (q.rows == 0) return;
-  Executor(params, kv, plan, pos0, q, o).run(scratch, n_threads);
+  if (q.rows == 0) return {};
+  return Executor(params, kv, plan, pos0, q, o).run(scratch, n_threads);
 }
 
-void attend(const AttnParams& params, const storage::Region& kv, int64_t pos0, MatView q, MatView o, Workspace& scratch,
-            int n_threads) {
+Status attend(const AttnParams& params, storage::Region& kv, int64_t pos0, MatView q, MatView o, Workspace& scratch,
+              int n_threads) {
   const Segment all = dense_segment(params, pos0, q.rows);
-  execute(params, kv, Plan{{&all, 1}}, pos0, q, o, scratch, n_threads);
+  return execute(params, kv, Plan{{&all, 1}}, pos0, q, o, scratch, n_threads);
 }
 
 }  // namespace lcrun::attention

@@ -61,8 +61,9 @@ Segment dense_segment(const AttnParams& params, int64_t pos0, int64_t n);
 uint64_t attend_scratch_bytes(const AttnParams& params, int64_t n_queries, int n_threads);
 
 // Causal attention of queries at positions pos0.. over the region's rows (the batch's own rows are already
-// encoded and reserved or committed).  // q, o [n, n_heads * dim]
-void attend(const AttnParams& params, const storage::Region& kv, int64_t pos0, MatView q, MatView o, Workspace& scratch,
-            int n_threads);
+// encoded and reserved or committed). An error of the region when it cannot hold the rows; `o` is undefined then.
+// q, o [n, n_heads * dim]
+Status attend(const AttnParams& params, storage::Region& kv, int64_t pos0, MatView q, MatView o, Workspace& scratch,
+              int n_threads);
 
 }  // namespace lcrun::attention

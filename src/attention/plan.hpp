@@ -15,8 +15,8 @@ struct Plan {
 };
 
 // Attention of queries at positions pos0.. over the plan's rows. Takes attend_scratch_bytes() from `scratch`; the
-// caller resets it.  // q [n, n_heads * k_dim], o [n, n_heads * v_dim]
-void execute(const AttnParams& params, const storage::Region& kv, const Plan& plan, int64_t pos0, MatView q, MatView o,
-             Workspace& scratch, int n_threads);
+// caller resets it. Errors as attend().  // q [n, n_heads * k_dim], o [n, n_heads * v_dim]
+Status execute(const AttnParams& params, storage::Region& kv, const Plan& plan, int64_t pos0, MatView q, MatView o,
+               Workspace& scratch, int n_threads);
 
 }  // namespace lcrun::attention

@@ -270,7 +270,8 @@ Status AttentionMixer::forward(storage::LayerState& state, const StepContext& st
     attention::encode_kv(p.layout, k, k + k_width(), at % storage::kBlockTokens, kv.block(at / storage::kBlockTokens));
   });
   const MatView o{scratch.take<float>(rows * out_width()).data(), rows, out_width(), out_width()};
-  attention::attend(p, kv, step.pos0, MatView{qkv.data, rows, q_width(), qkv.stride}, o, scratch, step.n_threads);
+  const MatView q{qkv.data, rows, q_width(), qkv.stride};
+  LCRUN_TRY(attention::attend(p, kv, step.pos0, q, o, scratch, step.n_threads));
   if (q_gate_) apply_gates(step, gated, o);
   step.activations->set(o);
   const kernels::MatmulJob job{&output_, out, output_bias_.empty() ? nullptr : output_bias_.data()};

@@ -195,7 +195,9 @@ Status Model::Impl::run_layer(const Layer& layer, storage::LayerState& state, co
     });
   };
   norm_rows(layer.attn_norm, x, normed);
-  LCRUN_TRY(layer.mixer->forward(state, step, normed, added));
+  Status mixed = layer.mixer->forward(state, step, normed, added);
+  for (storage::Region& region : state.regions) region.release();
+  LCRUN_TRY(std::move(mixed));
   if (!layer.ffn) {
     add_block(layer.post_attn_norm);
     return {};

@@ -56,6 +56,15 @@ uint64_t cache_bytes(const model::ModelConfig& config, const model::CacheOptions
   return total;
 }
 
+std::vector<uint64_t> append_bytes(const model::ModelConfig& config, const model::CacheOptions& cache) {
+  std::vector<uint64_t> bytes;
+  for (const auto& layer : config.layers) {
+    const bool grows = layer.n_kv_heads > 0 && layer.k_dim > 0 && layer.mixer == "attention" && layer.window == 0;
+    if (grows) bytes.push_back(attention_cache(layer, cache, 1));
+  }
+  return bytes;
+}
+
 int64_t cache_tokens_that_fit(const model::ModelConfig& config, const model::CacheOptions& cache, uint64_t bytes,
                               int64_t limit) {
   int64_t fits = 0;

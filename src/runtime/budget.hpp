@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "ggufish/model_file.hpp"
 #include "src/base/result.hpp"
@@ -30,6 +31,8 @@ MemoryPlan plan_memory(const ggufish::ModelFile& file, const model::ModelConfig&
 
 // Cache of n_tokens, from the hyper-parameters.
 uint64_t cache_bytes(const model::ModelConfig& config, const model::CacheOptions& cache, int64_t n_tokens);
+// Block bytes of the layers that keep every token, in order: what can be paged (storage/page_store.hpp).
+std::vector<uint64_t> append_bytes(const model::ModelConfig& config, const model::CacheOptions& cache);
 // Most tokens (up to `limit`) whose cache fits in `bytes`.
 int64_t cache_tokens_that_fit(const model::ModelConfig& config, const model::CacheOptions& cache, uint64_t bytes,
                               int64_t limit);

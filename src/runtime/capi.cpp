@@ -286,7 +286,7 @@ void lcrun_cancel(lcrun_session* session) {
   if (session != nullptr) session->cancel = true;
 }
 
-lcrun_status lcrun_session_save(const lcrun_session* session, const char* path) {
+lcrun_status lcrun_session_save(lcrun_session* session, const char* path) {
   return guarded([&]() -> Status {
     if (session == nullptr || path == nullptr) return missing("session or path");
     return session->session->save(lcrun::posix_file_system(), path);

@@ -1,8 +1,10 @@
 #include "src/runtime/session.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "src/base/format.hpp"
+#include "src/base/log.hpp"
 #include "src/runtime/option_values.hpp"
 #include "src/runtime/session_file.hpp"
 
@@ -11,6 +13,8 @@ namespace {
 
 // Token ids kept room for ahead of use, so that decode() does not allocate (256 KiB).
 constexpr int64_t kTokensAhead = 65536;
+// Times that one step may lose pages and have them made again.
+constexpr int kMostLosses = 8;
 // Memory for marks (storage/region.hpp) while nothing else needs it.
 constexpr uint64_t kMarkBytes = uint64_t{512} << 20;
 // Rows of logits computed at once by score(); a row can be a megabyte.
@@ -49,7 +53,7 @@ Result<Session> Session::open(std::shared_ptr<const model::Model> model, const S
   const model::Model& net = *session.model_;
   if (chosen.n_ctx <= 0) chosen.n_ctx = net.config().n_ctx_train;
   LCRUN_ASSIGN(session.state_, net.new_state(chosen.cache));
-  session.limit_state(chosen.max_state_bytes);
+  LCRUN_TRY(session.limit_state(chosen.max_state_bytes, chosen.paging));
   model::StepOptions step;
   step.cache = chosen.cache;
   step.n_ctx = chosen.n_ctx;
@@ -65,15 +69,31 @@ Result<Session> Session::open(std::shared_ptr<const model::Model> model, const S
   return session;
 }
 
-void Session::limit_state(uint64_t max_state_bytes) {
-  options_.max_state_bytes = max_state_bytes;
-  max_tokens_ = options_.n_ctx;
-  uint64_t left = kMarkBytes;
-  if (max_state_bytes != 0) {
-    max_tokens_ = tokens_that_fit(*model_, options_.cache, max_state_bytes, options_.n_ctx);
-    left = std::min(left, max_state_bytes - model_->state_bytes(options_.cache, max_tokens_));
+Status Session::limit_state(uint64_t max_state_bytes, const PagingOptions& paging) {
+  const model::CacheOptions& cache = options_.cache;
+  int64_t fits = options_.n_ctx;
+  if (max_state_bytes != 0) fits = tokens_that_fit(*model_, cache, max_state_bytes, options_.n_ctx);
+  const std::vector<uint64_t> append = state_.append_bytes();
+  if (fits < options_.n_ctx && paging.is_allowed() && !append.empty()) {
+    // Windows and recurrent states stay in memory of their own.
+    const auto blocks = static_cast<uint64_t>((options_.n_ctx + storage::kBlockTokens - 1) / storage::kBlockTokens);
+    const uint64_t paged = blocks * std::accumulate(append.begin(), append.end(), uint64_t{0});
+    const uint64_t others = model_->state_bytes(cache, options_.n_ctx) - paged;
+    uint64_t left = max_state_bytes > others ? max_state_bytes - others : 0;
+    const uint64_t marks = others > 0 ? std::min(kMarkBytes, left / 8) : 0;
+    left -= marks;
+    const PagingPlan plan = plan_paging(append, left, options_.n_ctx, std::min(options_.batch, options_.n_ctx), paging);
+    LCRUN_TRY(page_sequence(state_, plan, paging));
+    fits = options_.n_ctx;
+    state_.keep_marks(marks);
+  } else {
+    const uint64_t left = max_state_bytes == 0 ? kMarkBytes : max_state_bytes - model_->state_bytes(cache, fits);
+    state_.keep_marks(std::min(left, kMarkBytes));
   }
-  state_.keep_marks(left);
+  options_.max_state_bytes = max_state_bytes;
+  options_.paging = paging;
+  max_tokens_ = fits;
+  return {};
 }
 
 uint64_t Session::buffer_bytes() const {
@@ -118,12 +138,38 @@ Result<MatView> Session::forward(std::span<const Token> tokens) {
   model::Step& step = tokens.size() == 1 ? decode_step_ : prompt_step_;
   has_logits_ = false;
   auto hidden = model_->forward(tokens, state_, step);
+  for (int attempt = 0; !hidden.has_value() && state_.lost_row().has_value() && attempt < kMostLosses; ++attempt) {
+    log(LogLevel::kWarn, "{}; its tokens are read again", hidden.error().message);
+    const Status again = read_lost_again();
+    // A page that is lost in the meantime is one more attempt.
+    if (!again.has_value() && !state_.lost_row().has_value()) {
+      recover();
+      return Error(again.error());
+    }
+    if (again.has_value()) hidden = model_->forward(tokens, state_, step);
+  }
   if (!hidden.has_value()) {
     recover();
     return hidden;
   }
   tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
   return hidden;
+}
+
+// Makes again what pages held that the disk has lost: tokens are always kept, and give the same bits.
+Status Session::read_lost_again() {
+  const auto n = static_cast<int64_t>(tokens_.size());
+  const int64_t lost = std::min(state_.lost_row().value_or(n), state_.tokens());
+  state_.truncate(state_.truncation_point(lost));
+  while (state_.tokens() < n) {
+    const int64_t done = state_.tokens();
+    const int64_t part = std::min(n - done, prompt_step_.options().max_rows);
+    model::Step& step = part == 1 ? decode_step_ : prompt_step_;
+    const auto tokens = std::span(tokens_).subspan(static_cast<size_t>(done), static_cast<size_t>(part));
+    LCRUN_TRY(model_->forward(tokens, state_, step));
+    recomputed_tokens_ += part;
+  }
+  return {};
 }
 
 Status Session::append(std::span<const Token> tokens, const ProgressCallback& progress, int64_t total) {
@@ -200,7 +246,7 @@ Status Session::score(std::span<const Token> tokens, int64_t n_scored, const Log
   return {};
 }
 
-Status Session::save(FileSystem& fs, const std::string& path, std::string_view note) const {
+Status Session::save(FileSystem& fs, const std::string& path, std::string_view note) {
   return save_session_file(fs, path, {*model_, options_.cache, tokens_, logits(), state_, note});
 }
 

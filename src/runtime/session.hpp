@@ -20,6 +20,7 @@
 #include "src/base/file.hpp"
 #include "src/base/result.hpp"
 #include "src/model/model.hpp"
+#include "src/runtime/paging.hpp"
 #include "storage/region.hpp"
 
 namespace lcrun::runtime {
@@ -32,7 +33,8 @@ struct SessionOptions {
   int64_t batch = 512;                        // most tokens computed at once
   int n_threads = 1;                          // of decode()
   int n_threads_batch = 1;                    // of prompts
-  uint64_t max_state_bytes = 0;               // cap on the cache; 0 = none
+  uint64_t max_state_bytes = 0;               // cap on the cache's memory; 0 = none
+  PagingOptions paging;                       // where the cache goes that this cap has no room for
   const std::atomic<bool>* cancel = nullptr;  // ends work with kCancelled; may be null; must outlive the session
 };
 
@@ -52,8 +54,13 @@ class Session {
   std::span<const Token> tokens() const { return tokens_; }
   // Most tokens this session can hold: the context, or what the memory cap leaves.
   int64_t max_tokens() const { return max_tokens_; }
-  // Changes the cap on the cache (0 = none).
-  void limit_state(uint64_t max_state_bytes);
+  // Changes the cap on the cache's memory (0 = none). A cache of the whole context that does not fit is paged, if that
+  // is allowed; the session must be empty then. Errors of page_sequence(), which leave the session as it was.
+  Status limit_state(uint64_t max_state_bytes, const PagingOptions& paging = {});
+  // The cache's page store; null while it is all in memory of its own.
+  const storage::PageStore* page_store() const { return state_.store(); }
+  // Tokens that were read again because their cache could not be read back.
+  int64_t recomputed_tokens() const { return recomputed_tokens_; }
 
   // Makes the session's tokens equal to `prompt` (not empty) and returns the logits after the last one, valid until
   // the next call. kInvalidArgument: empty, too long for the context, an id outside the vocabulary. kNoMemory: the
@@ -75,7 +82,7 @@ class Session {
   uint64_t buffer_bytes() const;
 
   // A session file (docs/formats.md): checksummed, written whole or not at all. `note` is kept with it, unread.
-  Status save(FileSystem& fs, const std::string& path, std::string_view note = {}) const;
+  Status save(FileSystem& fs, const std::string& path, std::string_view note = {});
   // Replaces tokens and state. kBadSession: missing, damaged, of another model or of other cache types; then
   // nothing has changed.
   Status load(FileSystem& fs, const std::string& path, std::string* note = nullptr);
@@ -93,6 +100,7 @@ class Session {
   Session() = default;
   Status append(std::span<const Token> tokens, const ProgressCallback& progress, int64_t total);
   Result<MatView> forward(std::span<const Token> tokens);
+  Status read_lost_again();
   Status check_room(int64_t n) const;
   void recover();
   // Forgets tokens from n on, and those before them that the state needs to read again; returns how many are left.
@@ -107,6 +115,7 @@ class Session {
   std::vector<Token> tokens_;
   int64_t max_tokens_ = 0;
   int64_t reused_tokens_ = 0;
+  int64_t recomputed_tokens_ = 0;
   bool has_logits_ = false;
 };
 

@@ -39,7 +39,7 @@ struct SessionView {
   model::CacheOptions cache;
   std::span<const model::Token> tokens;
   std::span<const float> logits;
-  const storage::SequenceState& state;
+  storage::SequenceState& state;
   std::string_view note;
 };
 

@@ -24,8 +24,8 @@ class Options(CliCase):
         self.assertIn(b"LLAMA_ARG_CTX_SIZE", done.stderr)
 
     def test_what_a_later_version_does_is_refused(self):
-        for arguments in (["--kv-dir", "/tmp"], ["--attention", "quest"], ["--session", "x"], ["--driver", "rag"],
-                          ["--extend", "yarn"], ["--prefill", "sparse"], ["--kv-io", "uring"]):
+        for arguments in (["--attention", "quest"], ["--session", "x"], ["--driver", "rag"],
+                          ["--extend", "yarn"], ["--prefill", "sparse"]):
             with self.subTest(arguments):
                 done = self.run_cli("-m", self.model(), "-p", "x", *arguments, status=UNSUPPORTED)
                 self.assertIn(b"not available in this version; supported: ", done.stderr)

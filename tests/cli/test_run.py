@@ -106,10 +106,31 @@ class Refusals(CliCase):
         self.assertIn(b"64", done.stderr)
 
     def test_a_cap_that_the_context_does_not_fit_says_what_would(self):
-        done = self.run_cli("-m", self.model(), "-p", "x", "-c", "1M", "--mem-max", "1GiB", status=NO_MEMORY)
+        # More than any disk holds.
+        done = self.run_cli("-m", self.model(), "-p", "x", "-c", "1000000000000", "--mem-max", "1GiB",
+                            status=NO_MEMORY)
         self.assertIn(b"would fit", done.stderr)
         self.assertIn(b"q8_0", done.stderr)
         self.run_cli("-m", self.model(), "-p", "x", "-n", "2", "--mem-max", "1GiB")
+
+    def test_a_cache_on_disk_says_what_one_in_memory_says(self):
+        text = self.dir / "long.txt"
+        text.write_text(LONG * 100)
+        common = ("-m", self.model(), "-no-cnv", "-f", text, "-n", "8", "--temp", "0", "--json")
+        want = self.run_json(*common)
+        self.assertEqual(want["memory"]["kv_disk_bytes"], 0)
+        for options in ((), ("--kv-io", "threads"), ("-ctk", "q8_0", "-ctv", "q8_0")):
+            again = want if len(options) < 3 else self.run_json(*common, *options)
+            paged = self.run_json(*common, *options, "-c", "8k", "--mem-max", "124MiB", "--kv-dir", self.dir)
+            self.assertEqual(paged["tokens"], again["tokens"])
+            self.assertGreater(paged["memory"]["kv_disk_bytes"], 0)
+            self.assertGreater(paged["io"]["read_bytes"], 0)
+            self.assertLess(paged["memory"]["kv_ram_bytes"], again["memory"]["kv_ram_bytes"])
+
+    def test_a_directory_for_the_cache_that_is_not_there_is_a_storage_error(self):
+        done = self.run_cli("-m", self.model(), "-p", "x", "-n", "1", "-c", "64k", "--mem-max", "300MiB", "--kv-dir",
+                            self.dir / "none", status=STORAGE)
+        self.assertIn(b"none", done.stderr)
 
     def test_a_million_tokens_of_context_cost_nothing_until_used(self):
         done = self.run_cli("-m", self.model(), "-p", "Hi", "-n", "2", "--temp", "0", "-c", "1000000", "--json")

@@ -88,7 +88,7 @@ inline std::vector<double> attention_reference(const attention::AttnParams& para
 }
 
 // The fast path over `segments` (empty: attend()), with scratch of exactly the size promised.
-inline std::vector<float> attention_fast(const attention::AttnParams& params, const storage::Region& region,
+inline std::vector<float> attention_fast(const attention::AttnParams& params, storage::Region& region,
                                          const std::vector<attention::Segment>& segments, int64_t pos0,
                                          const std::vector<float>& q, int n_threads = 1) {
   const int64_t k_width = params.n_heads * params.layout.k_dim;
@@ -101,9 +101,10 @@ inline std::vector<float> attention_fast(const attention::AttnParams& params, co
   Workspace scratch;
   REQUIRE(scratch.reserve(attention::attend_scratch_bytes(params, n, n_threads)).has_value());
   if (segments.empty()) {
-    attention::attend(params, region, pos0, query, result, scratch, n_threads);
+    REQUIRE(attention::attend(params, region, pos0, query, result, scratch, n_threads).has_value());
   } else {
-    attention::execute(params, region, attention::Plan{segments}, pos0, query, result, scratch, n_threads);
+    const attention::Plan plan{segments};
+    REQUIRE(attention::execute(params, region, plan, pos0, query, result, scratch, n_threads).has_value());
   }
   return out;
 }

@@ -135,8 +135,9 @@ TEST_CASE("rows and columns beside the result stay untouched", "[attention]") {
   std::vector<float> o(static_cast<size_t>(80 * (v_width + 5)), 7.0F);
   Workspace scratch;
   REQUIRE(scratch.reserve(attention::attend_scratch_bytes(params, 80, 1)).has_value());
-  attention::attend(params, cache.region, 0, MatView{q.data(), 80, k_width, k_width + 3},
-                    MatView{o.data(), 80, v_width, v_width + 5}, scratch, 1);
+  const MatView query{q.data(), 80, k_width, k_width + 3};
+  const MatView result{o.data(), 80, v_width, v_width + 5};
+  REQUIRE(attention::attend(params, cache.region, 0, query, result, scratch, 1).has_value());
   for (int64_t row = 0; row < 80; ++row) {
     for (int64_t c = 0; c < 5; ++c) REQUIRE(o[static_cast<size_t>(row * (v_width + 5) + v_width + c)] == 7.0F);
   }

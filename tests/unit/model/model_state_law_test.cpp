@@ -43,7 +43,7 @@ std::span<const int32_t> part(const std::vector<int32_t>& tokens, int64_t first,
 
 FloatRows tail(const FloatRows& rows, int64_t first) { return {rows.begin() + first, rows.end()}; }
 
-std::vector<std::byte> saved(const storage::SequenceState& state) {
+std::vector<std::byte> saved(storage::SequenceState& state) {
   ByteWriter out;
   state.save(out);
   return out.take();

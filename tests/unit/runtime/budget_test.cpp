@@ -17,6 +17,7 @@ TEST_CASE("the planned cache is the cache of every architecture", "[runtime][bud
       const model::CacheOptions cache;
       CHECK(cache_bytes(model->config(), cache, n) == model->state_bytes(cache, n));
     }
+    CHECK(append_bytes(model->config(), {}) == model->new_state({}).value().append_bytes());
   }
 }
 

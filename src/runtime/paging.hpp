@@ -1,0 +1,47 @@
+// Paging: a cache that is larger than its memory, on a disk beside it.
+//
+// Gives a sequence a page store with as many frames as the memory cap leaves, over a scratch file without a name.
+// Everything is reserved here, before the run: memory from the budget, disk space for the tokens that will be needed.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "src/base/result.hpp"
+#include "storage/file_device.hpp"
+#include "storage/region.hpp"
+
+namespace lcrun::runtime {
+
+struct PagingOptions {
+  std::string directory;  // of the scratch file; "": no paging
+  storage::DeviceOptions device;
+  int64_t reserve_tokens = 0;  // disk space that must be there before the run, as far as they do not fit in memory
+  // Instead of a scratch file in `directory` (tests). May be empty.
+  std::function<Result<std::unique_ptr<storage::BlockDevice>>()> open_device;
+
+  bool is_allowed() const { return !directory.empty() || open_device; }
+};
+
+struct PagingPlan {
+  uint64_t page_bytes = 0;     // of the largest page with its seal
+  uint64_t frames = 0;         // pages in memory
+  uint64_t frames_wanted = 0;  // fewest that a step needs
+  uint64_t reserve_pages = 0;
+  uint64_t pages = 0;  // of n_ctx tokens
+
+  bool is_enough() const { return frames > 0 && frames >= frames_wanted; }
+};
+
+// For a sequence of up to n_ctx tokens, read `batch` at once, within memory_bytes (page records included).
+// append_bytes: block bytes of the regions that are paged, layer by layer; frames == 0 when there are none.
+PagingPlan plan_paging(const std::vector<uint64_t>& append_bytes, uint64_t memory_bytes, int64_t n_ctx, int64_t batch,
+                       const PagingOptions& options);
+
+// Moves the empty sequence's Append regions onto pages. kNoMemory: fewer frames than a step needs. kNoSpace, kIo: the
+// disk. The sequence is as before on error.
+Status page_sequence(storage::SequenceState& state, const PagingPlan& plan, const PagingOptions& options);
+
+}  // namespace lcrun::runtime
