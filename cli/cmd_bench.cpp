@@ -92,6 +92,13 @@ Json row_of(const BenchResult& result, const Machine& machine, const Session& se
   row["stream_gbs"] = machine.stream_gbs;
   row["isa"] = kernels::active_isa();
   row["peak_rss_bytes"] = runtime::peak_memory_bytes();
+  row["private_bytes"] = runtime::private_memory_bytes();
+  const storage::PageStore* store = session.page_store();
+  row["kv_bytes_ssd_read"] = store == nullptr ? 0 : store->io_stats().bytes_read;
+  row["kv_bytes_ssd_written"] = store == nullptr ? 0 : store->io_stats().bytes_written;
+  row["kv_hits"] = store == nullptr ? 0 : store->stats().hits;
+  row["kv_misses"] = store == nullptr ? 0 : store->stats().misses;
+  row["kv_io"] = store == nullptr ? "memory" : store->device_name();
   return row;
 }
 
@@ -184,7 +191,8 @@ Status bench_command(Context& context) {
   Table table(context.out, form);
   for (const auto& item : cases) {
     log(LogLevel::kDebug, "bench: {}", item.name());
-    LCRUN_ASSIGN(const auto result, runtime::run_bench(session, item, {options.repetitions, !options.no_warmup}));
+    LCRUN_ASSIGN(const auto result,
+                 runtime::run_bench(session, item, {options.repetitions, !options.no_warmup, options.copied_depth}));
     LCRUN_TRY(table.add(row_of(result, machine, session, context), result));
   }
   LCRUN_TRY(table.end());

@@ -42,7 +42,9 @@ class BlockDevice {
   virtual ~BlockDevice() = default;
   virtual std::string name() const = 0;
   virtual uint32_t alignment() const = 0;  // a power of two, at least 512
-  virtual uint32_t depth() const = 0;      // most requests in flight
+  // What writes are best made of, a multiple of alignment(): a file system writes parts of its blocks slowly.
+  virtual uint32_t block_bytes() const { return alignment(); }
+  virtual uint32_t depth() const = 0;  // most requests in flight
   // Bypasses the page cache: a short read is then asked again as a whole.
   virtual bool direct() const = 0;
 

@@ -3,6 +3,7 @@
 // Internal to storage (file_device.hpp is the border). Thread rule: const access from any thread.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -24,6 +25,7 @@ class DeviceFile {
   const std::string& path() const { return path_; }
   bool direct() const { return direct_; }
   uint32_t alignment() const { return alignment_; }
+  uint32_t block_bytes() const { return std::max(alignment_, kFileBlock); }
   Status allocate(uint64_t bytes);
   void discard(uint64_t offset, uint64_t bytes);
 
@@ -31,6 +33,8 @@ class DeviceFile {
   DeviceFile(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
   // Settles direct_ and alignment_; the file was opened without O_DIRECT.
   void settle_direct(bool wanted);
+
+  static constexpr uint32_t kFileBlock = 4096;  // of the file systems that matter
 
   int fd_ = -1;
   std::string path_;

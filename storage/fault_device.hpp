@@ -51,6 +51,7 @@ class FaultDevice final : public BlockDevice {
 
   std::string name() const override { return "faulty " + inner_->name(); }
   uint32_t alignment() const override { return inner_->alignment(); }
+  uint32_t block_bytes() const override { return inner_->block_bytes(); }
   uint32_t depth() const override { return inner_->depth(); }
   bool direct() const override { return inner_->direct(); }
   Status allocate(uint64_t bytes) override;

@@ -16,8 +16,8 @@ enum class IoChoice : uint8_t { kAuto, kUring, kThreads };
 
 struct DeviceOptions {
   IoChoice io = IoChoice::kAuto;
-  uint32_t depth = 32;  // most requests in flight; clamped to [1, 1024]
-  bool direct = true;   // bypass the page cache where possible
+  uint32_t depth = 128;  // most requests in flight; clamped to [1, 1024]
+  bool direct = true;    // bypass the page cache where possible
 };
 
 // Bytes that files in the directory may still take.

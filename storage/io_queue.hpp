@@ -39,6 +39,7 @@ class IoQueue {
 
   uint32_t in_flight() const { return in_flight_; }
   bool has_room() const { return in_flight_ < slots_.size(); }
+  size_t room() const { return slots_.size() - in_flight_; }
   // Requires has_room(). The outcome comes from poll(), also when the device refuses at once.
   void start(const IoRequest& request);
   // Hands over what was started and collects outcomes; `wait` until there is one, if anything is in flight.

@@ -15,8 +15,10 @@ namespace {
 constexpr uint64_t kKeepOneIn = 16;       // pages of a scan that stay for its next turn
 constexpr int kMostKeptPassed = 32;       // pages that should stay are passed over, so many in one search
 constexpr uint64_t kExtentsAtOnce = 256;  // the file grows by so many
-constexpr size_t kOutcomesAtOnce = 4;     // pages checked before the queue is filled up again
-constexpr int kErrnoBase = 1000;          // Page::failure
+constexpr uint64_t kExtentsOfRun = 32;    // taken for a layer at once
+constexpr size_t kReadsAtOnce = 32;
+constexpr size_t kOutcomesAtOnce = 4;  // pages checked before the queue is filled up again
+constexpr int kErrnoBase = 1000;       // Page::failure
 
 }  // namespace
 
@@ -27,6 +29,13 @@ PageIdentity PageStore::identity_of(const Page& page) const {
   identity.block = page.block;
   identity.generation = page.generation;
   return identity;
+}
+
+// Transfers are whole blocks of the file system (frames are as large): parts of blocks are written slowly, and
+// neighbours with gaps between them are not read together.
+uint32_t PageStore::whole_blocks(uint64_t bytes) const {
+  const uint64_t unit = device_->block_bytes();
+  return static_cast<uint32_t>((bytes + unit - 1) / unit * unit);
 }
 
 Error PageStore::read_error(const Page& page) const {
@@ -119,20 +128,38 @@ Result<uint32_t> PageStore::take_frame_for_new() {
   return take_frame();
 }
 
-Result<uint64_t> PageStore::take_extent() {
+Status PageStore::grow_disk() {
+  if (next_extent_ < reserved_extents_) return {};
+  // A disk that is nearly full may still have room for one.
+  const Status grown = device_->allocate((reserved_extents_ + kExtentsAtOnce) * extent_size_);
+  if (!grown.has_value()) LCRUN_TRY(device_->allocate((reserved_extents_ + 1) * extent_size_));
+  reserved_extents_ += grown.has_value() ? kExtentsAtOnce : 1;
+  return {};
+}
+
+// Extents of a layer lie next to each other, some at a time: dense decoding reads them in this order.
+Result<uint64_t> PageStore::take_extent(uint32_t layer) {
   if (!free_extents_.empty()) {
     const uint64_t extent = free_extents_.back();
     free_extents_.pop_back();
     return extent;
   }
-  if (next_extent_ == reserved_extents_) {
-    // A disk that is nearly full may still have room for one.
-    Status grown = device_->allocate((reserved_extents_ + kExtentsAtOnce) * extent_size_);
-    const uint64_t more = grown.has_value() ? kExtentsAtOnce : 1;
-    if (!grown.has_value()) LCRUN_TRY(device_->allocate((reserved_extents_ + more) * extent_size_));
-    reserved_extents_ += more;
+  auto run = runs_.begin() + layer;
+  if (run->next == run->end) {
+    const Status grown = grow_disk();
+    if (grown.has_value()) {
+      run->next = next_extent_;
+      next_extent_ = std::min(next_extent_ + kExtentsOfRun, reserved_extents_);
+      run->end = next_extent_;
+      unused_extents_ += run->end - run->next;
+    } else {
+      // What other layers have set aside is the last room there is.
+      run = std::find_if(runs_.begin(), runs_.end(), [](const Run& other) { return other.next != other.end; });
+      if (run == runs_.end()) return Error(grown.error());
+    }
   }
-  return next_extent_++;
+  --unused_extents_;
+  return run->next++;
 }
 
 Status PageStore::load(PageNumber number) {
@@ -165,13 +192,13 @@ void PageStore::start_read(PageNumber number, uint32_t frame) {
   page.io = Io::kReading;
   ++reading_;
   const auto extent = extent_of(page);
-  queue_->start({IoOp::kRead, page.extent * extent_size_, extent.data(), static_cast<uint32_t>(extent.size()), number});
+  queue_->start({IoOp::kRead, page.extent * extent_size_, extent.data(), whole_blocks(extent.size()), number});
 }
 
 void PageStore::start_write(PageNumber number) {
   Page& page = pages_[number];
   if (page.extent == kNoExtent) {
-    auto extent = take_extent();
+    auto extent = take_extent(page.layer);
     if (!extent) {
       write_status_ = std::move(extent).error();
       ++stats_.failed_writes;
@@ -185,8 +212,7 @@ void PageStore::start_write(PageNumber number) {
   ++writing_;
   const auto extent = extent_of(page);
   seal_page(extent, config_.page_bytes[page.layer], identity_of(page));
-  queue_->start(
-      {IoOp::kWrite, page.extent * extent_size_, extent.data(), static_cast<uint32_t>(extent.size()), number});
+  queue_->start({IoOp::kWrite, page.extent * extent_size_, extent.data(), whole_blocks(extent.size()), number});
 }
 
 void PageStore::write_behind() {
@@ -298,6 +324,9 @@ size_t PageStore::prefetch(SequenceId sequence, uint32_t layer, std::span<const 
 
 // Starts what is to be read ahead, as far as there is room in the queue and a frame that nobody will miss.
 void PageStore::read_wanted() {
+  // Several at once, and the queue kept half full: the system makes one request of neighbours that come together.
+  const size_t at_once = std::min<size_t>({wanted_count_, kReadsAtOnce, device_->depth() / 4});
+  if (queue_->room() < at_once && queue_->in_flight() > device_->depth() / 2) return;
   while (wanted_count_ > 0 && queue_->has_room()) {
     const PageNumber number = wanted_[wanted_first_];
     Page& page = pages_[number];
@@ -319,6 +348,10 @@ void PageStore::poll() {
   if (free_frames_.size() < config_.write_when_free_below) write_behind();
   read_wanted();
   if (queue_->in_flight() > 0) advance(false);
+}
+
+void PageStore::drain() {
+  while (queue_->in_flight() > 0) advance(true);
 }
 
 Status PageStore::flush() {

@@ -52,7 +52,7 @@ Result<std::unique_ptr<PageStore>> PageStore::create(const PageStoreConfig& conf
   try {
     std::unique_ptr<PageStore> store(new PageStore(config, std::move(device)));
     PageStore& s = *store;
-    s.extent_size_ = extent_bytes(*largest, s.device_->alignment());
+    s.extent_size_ = extent_bytes(*largest, s.device_->block_bytes());
     LCRUN_ASSIGN(s.reservation_, budget.reserve(Arena::kCache, config.frames * s.extent_size_));
     LCRUN_ASSIGN(s.table_reservation_, budget.reserve(Arena::kIndex, 0));
     LCRUN_ASSIGN(s.memory_, AlignedBuffer::allocate(config.frames * s.extent_size_, kFrameAlignment));
@@ -65,6 +65,7 @@ Result<std::unique_ptr<PageStore>> PageStore::create(const PageStoreConfig& conf
     for (uint64_t i = config.frames; i-- > 0;) s.free_frames_.push_back(static_cast<uint32_t>(i));
     s.page_in_frame_.assign(config.frames, kNoPage);
     s.wanted_.assign(config.frames / 2, kNoPage);
+    s.runs_.assign(config.page_bytes.size(), Run{});
     s.newest_length_.assign(config.page_bytes.size(), 0);
     return store;
   } catch (const std::bad_alloc&) {
@@ -194,8 +195,9 @@ void PageStore::free_if_unused(PageNumber number) {
 // Nothing is stored: the disk gets back what was not asked for at the beginning.
 void PageStore::forget_disk() {
   if (stats_.retired_extents > 0) return;
-  next_extent_ = 0;
+  next_extent_ = unused_extents_ = 0;
   free_extents_.clear();
+  std::fill(runs_.begin(), runs_.end(), Run{});
   if (reserved_extents_ <= config_.reserve_pages) return;
   const uint64_t keep = config_.reserve_pages * extent_size_;
   device_->discard(keep, reserved_extents_ * extent_size_ - keep);

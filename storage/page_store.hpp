@@ -115,6 +115,9 @@ class PageStore {
   // Writes every sealed page and waits; the error of the first that failed.
   Status flush();
 
+  // Waits for what is in flight; the device is the caller's then, until the next call.
+  void drain();
+
   const PageStoreStats& stats() const { return stats_; }
   const IoStats& io_stats() const { return queue_->stats(); }
   BlockDevice& device() { return *device_; }
@@ -126,7 +129,9 @@ class PageStore {
   uint64_t memory_bytes() const { return (config_.frames - free_frames_.size()) * extent_size_; }
   uint64_t disk_bytes() const { return extents_in_use() * extent_size_; }
   bool all_in_memory() const { return live_pages_ == config_.frames - free_frames_.size(); }
-  uint64_t extents_in_use() const { return next_extent_ - free_extents_.size() - stats_.retired_extents; }
+  uint64_t extents_in_use() const {
+    return next_extent_ - unused_extents_ - free_extents_.size() - stats_.retired_extents;
+  }
 
  private:
   friend class PagePin;
@@ -184,9 +189,11 @@ class PageStore {
   void finish_read(PageNumber number, int error);
   void finish_write(PageNumber number, int error);
   void settle(PageNumber number);
-  Result<uint64_t> take_extent();
+  Result<uint64_t> take_extent(uint32_t layer);
+  Status grow_disk();
   PageIdentity identity_of(const Page& page) const;
   std::span<std::byte> extent_of(const Page& page);
+  uint32_t whole_blocks(uint64_t bytes) const;
   Error read_error(const Page& page) const;
 
   PageStoreConfig config_;
@@ -205,7 +212,13 @@ class PageStore {
   FrameLists lists_;
   std::vector<PageNumber> wanted_;  // a ring: read ahead, not started
   size_t wanted_first_ = 0, wanted_count_ = 0;
+  // Extents set aside for a layer.
+  struct Run {
+    uint64_t next = 0, end = 0;
+  };
+  std::vector<Run> runs_;
   uint64_t next_extent_ = 0, reserved_extents_ = 0;
+  uint64_t unused_extents_ = 0;  // of runs
   uint64_t generation_ = 0;
   uint64_t live_pages_ = 0;
   uint64_t scanned_ = 0;                // pages read for one use so far

@@ -238,6 +238,15 @@ uint64_t Region::memory_bytes() const {
   return total;
 }
 
+Status Region::repeat_block(int64_t b) {
+  LCRUN_CHECK(rows_ % kBlockTokens == 0 && (b + 1) * kBlockTokens <= rows_);
+  LCRUN_TRY(reserve_rows(kBlockTokens));
+  LCRUN_ASSIGN(const auto from, read_block(b));
+  std::memcpy(block(rows_ / kBlockTokens), from.data(), from.size());
+  release();
+  return {};
+}
+
 std::vector<int64_t> Region::held_blocks() const {
   std::vector<int64_t> held;
   for (const auto& old : old_) held.push_back(old.index);

@@ -89,6 +89,9 @@ class Region {
   }
   std::span<const std::byte> fixed() const { return {fixed_.data(), spec_.block_bytes}; }
 
+  // Append, Ring: takes on a copy of a full block that is held, and commits it; rows() must be a multiple of 64.
+  Status repeat_block(int64_t b);
+
   // Most rows, up to n, that the region can go back to.
   int64_t truncation_point(int64_t n) const;
   // Requires truncation_point(n) == n.
@@ -167,6 +170,9 @@ class SequenceState {
 
   // Ends a step: n more tokens are complete in every region.
   void commit(int64_t n);
+  // Grows to n tokens (both multiples of 64) by copies of the blocks that are there: state of the right size and form
+  // without computing it, for measurements. Fixed regions stay as they are.
+  Status repeat(int64_t n);
   // Memory that marks may take; they are thinned out to fit. 0: no marks (the default).
   void keep_marks(uint64_t max_bytes);
   uint64_t mark_bytes() const;
@@ -188,7 +194,7 @@ class SequenceState {
   // First row of a page that could not be read back; truncating to it or further makes up for it.
   std::optional<int64_t> lost_row() const;
   // Null without pages.
-  const PageStore* store() const { return pages_ ? &pages_->store() : nullptr; }
+  PageStore* store() const { return pages_ ? &pages_->store() : nullptr; }
 
   void save(ByteWriter& out);
   Status load(ByteReader& in);

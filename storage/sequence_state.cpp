@@ -84,6 +84,21 @@ void SequenceState::commit(int64_t n) {
   if (mark_spacing_ > 0) thin_marks();
 }
 
+Status SequenceState::repeat(int64_t n) {
+  LCRUN_CHECK(tokens_ > 0 && tokens_ % kBlockTokens == 0 && n % kBlockTokens == 0);
+  const int64_t there = tokens_ / kBlockTokens;
+  while (tokens_ < n) {
+    for (auto& layer : layers_) {
+      for (auto& region : layer.regions) {
+        if (region.spec().kind == RegionKind::kAppend) LCRUN_TRY(region.repeat_block(tokens_ / kBlockTokens % there));
+        if (region.spec().kind == RegionKind::kRing) LCRUN_TRY(region.repeat_block(tokens_ / kBlockTokens - 1));
+      }
+    }
+    commit(kBlockTokens);
+  }
+  return {};
+}
+
 void SequenceState::keep_marks(uint64_t max_bytes) {
   max_mark_bytes_ = max_bytes;
   mark_spacing_ = max_bytes == 0 ? 0 : kMarkSpacing;

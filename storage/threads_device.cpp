@@ -35,6 +35,7 @@ class ThreadsDevice final : public BlockDevice {
 
   std::string name() const override { return "threads"; }
   uint32_t alignment() const override { return file_.alignment(); }
+  uint32_t block_bytes() const override { return file_.block_bytes(); }
   uint32_t depth() const override { return depth_; }
   bool direct() const override { return file_.direct(); }
   Status allocate(uint64_t bytes) override { return file_.allocate(bytes); }

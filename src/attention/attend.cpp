@@ -201,13 +201,14 @@ std::span<const storage::BlockRange> Executor::ranges_of(const Wave& wave) {
 
 Status Executor::hold(const Wave& wave, const Wave& next) {
   if (!kv_.pages()) return {};
-  LCRUN_TRY(kv_.hold(ranges_of(wave)));
+  // Asked for before this wave is waited for: the disk always has something to do.
+  kv_.prefetch(ranges_of(wave));
   if (!wave.is_last) {
     kv_.prefetch(ranges_of(next));
   } else {
     kv_.prefetch_next_layer(ranges_of(next));  // the first wave: what this layer reads the next one is likely to
   }
-  return {};
+  return kv_.hold(ranges_of(wave));
 }
 
 // Rows of a tile: query by query, the heads of the group within; scaled once here.

@@ -46,6 +46,8 @@ std::vector<BenchCase> bench_cases(const std::vector<int64_t>& prompts, const st
 struct BenchOptions {
   int64_t repetitions = 5;
   bool warmup = true;
+  // Depth beyond the first 512 tokens is copies of their cache: as fast to use, and there at once.
+  bool copied_depth = false;
 };
 
 // Runs a case in the session, whose context must hold n_depth + n_tokens. The marked depth is reused when the

@@ -97,6 +97,7 @@ struct Options {
   std::vector<int64_t> bench_depth{0};
   int64_t repetitions = 5;
   bool no_warmup = false;
+  bool copied_depth = false;
   std::string bench_output = "md";
 
   // inspect, plugins.

@@ -111,6 +111,21 @@ void Session::clear() {
   has_logits_ = false;
 }
 
+Status Session::pretend(std::span<const Token> tokens) {
+  const auto n = static_cast<int64_t>(tokens.size());
+  const auto have = static_cast<int64_t>(tokens_.size());
+  if (have == 0 || have % storage::kBlockTokens != 0 || n % storage::kBlockTokens != 0 || n < have) {
+    return make_error(Code::kInvalidArgument, "from {} to {} tokens: wanted whole blocks of {}", have, n,
+                      storage::kBlockTokens);
+  }
+  LCRUN_TRY(check_room(n - have));
+  has_logits_ = false;
+  tokens_.assign(tokens.begin(), tokens.end());
+  const Status grown = state_.repeat(n);
+  if (!grown.has_value()) clear();
+  return grown;
+}
+
 Status Session::check_room(int64_t n) const {
   const int64_t wanted = static_cast<int64_t>(tokens_.size()) + n;
   if (wanted <= max_tokens_) return {};

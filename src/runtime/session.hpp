@@ -58,7 +58,7 @@ class Session {
   // is allowed; the session must be empty then. Errors of page_sequence(), which leave the session as it was.
   Status limit_state(uint64_t max_state_bytes, const PagingOptions& paging = {});
   // The cache's page store; null while it is all in memory of its own.
-  const storage::PageStore* page_store() const { return state_.store(); }
+  storage::PageStore* page_store() const { return state_.store(); }
   // Tokens that were read again because their cache could not be read back.
   int64_t recomputed_tokens() const { return recomputed_tokens_; }
 
@@ -76,6 +76,9 @@ class Session {
   Status score(std::span<const Token> tokens, int64_t n_scored, const LogitsSink& sink,
                const ProgressCallback& progress = {});
   void clear();
+  // Grows to `tokens` as if they had been read, with copies of the blocks there are (storage/region.hpp): a cache of the
+  // right size for measurements, whose logits mean nothing. What is there and what is wanted are whole blocks of 64.
+  Status pretend(std::span<const Token> tokens);
 
   // Bytes of cache held now, and of the buffers of a step.
   uint64_t state_bytes() const { return state_.memory_bytes(); }

@@ -1,0 +1,229 @@
+// bench_paged MODEL [TOKENS] [CAP_MIB] [DIR] [TYPE] [THREADS]: decoding over a cache that is mostly on the disk.
+//
+// Fills a session with TOKENS of context (copies of the first 512 tokens' cache, so that it takes seconds), under a cap
+// on all private memory of the process, and decodes in five rounds, each followed by a raw pass over the same scratch
+// file: the store's own device read from end to end with nothing else done (the limit of the disk). Afterwards the
+// same tokens are decoded with the cache in memory, and the logits compared bit for bit. A thread watches anonymous
+// and shared memory all the while. Prints one JSON object. Run it on an idle machine, on a disk and not on tmpfs.
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <thread>
+#include <vector>
+
+#include "quant/format.hpp"
+#include "src/base/format.hpp"
+#include "src/base/log.hpp"
+#include "src/kernels/ops.hpp"
+#include "src/runtime/budget.hpp"
+#include "src/runtime/engine.hpp"
+
+using namespace lcrun;
+using namespace lcrun::runtime;
+
+namespace {
+
+constexpr int kRounds = 5;
+constexpr int kTokensOfRound = 4;
+constexpr size_t kComputed = 512;
+constexpr uint64_t kBesides = uint64_t{16} << 20;  // token lists, logits of the comparison, what a libc keeps
+
+using Clock = std::chrono::steady_clock;
+
+struct Setup {
+  std::string model;
+  int64_t tokens = 262144;
+  uint64_t cap_mib = 1024;
+  std::string directory = "/var/tmp";
+  std::string type = "f16";
+  int threads = 2;
+};
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values.empty() ? 0 : values[values.size() / 2];
+}
+
+// Most anonymous and shared memory that the process has held, sampled every 5 ms.
+class Watch {
+ public:
+  Watch() : thread_([this] { run(); }) {}
+  ~Watch() { stop(); }
+  uint64_t stop() {
+    done_ = true;
+    if (thread_.joinable()) thread_.join();
+    return most_;
+  }
+
+ private:
+  void run() {
+    while (!done_) {
+      std::ifstream file("/proc/self/status");
+      std::string word;
+      uint64_t total = 0, kib = 0;
+      while (file >> word) {
+        if ((word == "RssAnon:" || word == "RssShmem:") && file >> kib) total += kib * 1024;
+      }
+      most_ = std::max<uint64_t>(most_, total);
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  }
+  std::atomic<bool> done_{false};
+  std::atomic<uint64_t> most_{0};
+  std::thread thread_;
+};
+
+std::vector<Token> some_tokens(int64_t n, int64_t n_vocab) {
+  std::vector<Token> tokens(static_cast<size_t>(n));
+  uint64_t state = 42;
+  for (Token& token : tokens) {
+    state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+    token = static_cast<Token>((state >> 33) % static_cast<uint64_t>(n_vocab));
+  }
+  return tokens;
+}
+
+Result<Session> open_filled(const Engine& engine, const Setup& setup, bool paged, std::span<const Token> tokens) {
+  SessionOptions options;
+  LCRUN_ASSIGN(const auto type, [&]() -> Result<DType> {
+    const quant::TypeInfo* found = quant::find_type(setup.type);
+    if (found == nullptr) return make_error(Code::kInvalidArgument, "unknown type {}", setup.type);
+    return found->dtype;
+  }());
+  options.cache = {type, type};
+  options.n_ctx = static_cast<int64_t>(tokens.size());
+  options.n_threads = options.n_threads_batch = setup.threads;
+  LCRUN_ASSIGN(auto session, Session::open(engine.model, options));
+  if (paged) {
+    const uint64_t held = private_memory_bytes() + kBesides;
+    const uint64_t cap = setup.cap_mib << 20;
+    if (cap <= held) return make_error(Code::kNoMemory, "the model alone takes {} bytes", held);
+    PagingOptions paging;
+    paging.directory = setup.directory;
+    paging.reserve_tokens = options.n_ctx;
+    LCRUN_TRY(session.limit_state(cap - held, paging));
+  }
+  LCRUN_TRY(session.sync(tokens.first(kComputed)));
+  LCRUN_TRY(session.pretend(tokens.first(static_cast<size_t>(setup.tokens))));
+  return session;
+}
+
+// The scratch file from end to end in requests of 256 KiB, eight in flight: bytes a second.
+Result<double> raw_pass(storage::PageStore& store) {
+  constexpr uint32_t kPiece = 256 << 10;
+  storage::BlockDevice& device = store.device();
+  const uint32_t depth = std::min(8U, device.depth());
+  LCRUN_ASSIGN(auto memory, AlignedBuffer::allocate(size_t{kPiece} * depth, 4096));
+  const uint64_t end = store.disk_bytes() / kPiece * kPiece;
+  store.drain();
+  storage::IoQueue queue(device);
+  std::vector<storage::IoOutcome> outcomes(depth);
+  std::vector<uint32_t> free;
+  for (uint32_t i = 0; i < depth; ++i) free.push_back(i);
+  const auto start = Clock::now();
+  for (uint64_t at = 0; at < end || queue.in_flight() > 0;) {
+    for (; at < end && !free.empty(); at += kPiece) {
+      queue.start({storage::IoOp::kRead, at, memory.data() + size_t{kPiece} * free.back(), kPiece, free.back()});
+      free.pop_back();
+    }
+    const size_t n = queue.poll(outcomes, true);
+    for (size_t i = 0; i < n; ++i) {
+      if (outcomes[i].error != 0) return storage::io_error("raw pass", outcomes[i].error);
+      free.push_back(static_cast<uint32_t>(outcomes[i].ticket));
+    }
+  }
+  return static_cast<double>(end) / seconds_since(start);
+}
+
+struct Decoded {
+  std::vector<double> token_seconds, read_rates, raw_rates;
+  std::vector<float> logits;  // of all decoded tokens, one after another
+};
+
+Status decode_rounds(Session& session, std::span<const Token> next, bool raw, Decoded& out) {
+  for (int round = 0; round < kRounds; ++round) {
+    storage::PageStore* store = session.page_store();
+    const uint64_t before = store == nullptr ? 0 : store->io_stats().bytes_read;
+    const auto start = Clock::now();
+    for (int i = 0; i < kTokensOfRound; ++i) {
+      LCRUN_ASSIGN(const auto logits, session.decode(next[static_cast<size_t>(round * kTokensOfRound + i)]));
+      out.logits.insert(out.logits.end(), logits.begin(), logits.end());
+    }
+    const double seconds = seconds_since(start);
+    out.token_seconds.push_back(seconds / kTokensOfRound);
+    if (!raw) continue;
+    out.read_rates.push_back(static_cast<double>(store->io_stats().bytes_read - before) / seconds);
+    LCRUN_ASSIGN(const double rate, raw_pass(*store));
+    out.raw_rates.push_back(rate);
+  }
+  return {};
+}
+
+Status run(const Setup& setup) {
+  EngineRequest request;
+  request.path = setup.model;
+  request.n_threads = setup.threads;
+  LCRUN_ASSIGN(const auto engine, load_engine(request, posix_file_system()));
+  const auto tokens = some_tokens(setup.tokens + kRounds * kTokensOfRound, engine.model->config().n_vocab);
+  const auto next = std::span(tokens).subspan(static_cast<size_t>(setup.tokens));
+  nlohmann::json json;
+  json["model"] = setup.model;
+  json["tokens"] = setup.tokens;
+  json["type"] = setup.type;
+  json["threads"] = setup.threads;
+  json["isa"] = kernels::active_isa();
+  json["cap_bytes"] = setup.cap_mib << 20;
+  Decoded paged, memory;
+  {
+    Watch watch;
+    const auto start = Clock::now();
+    LCRUN_ASSIGN(auto session, open_filled(engine, setup, true, tokens));
+    json["fill_s"] = seconds_since(start);
+    if (session.page_store() == nullptr) return make_error(Code::kInvalidArgument, "all of it fits under the cap");
+    LCRUN_TRY(decode_rounds(session, next, true, paged));
+    json["most_anonymous_and_shared_bytes"] = watch.stop();
+    json["kv_io"] = session.page_store()->device_name();
+    json["disk_bytes"] = session.page_store()->disk_bytes();
+    json["frames_bytes"] = session.page_store()->memory_bytes();
+    json["token_s"] = paged.token_seconds;
+    json["read_gbs"] = paged.read_rates;
+    json["raw_gbs"] = paged.raw_rates;
+    json["read_of_raw"] = median(paged.read_rates) / median(paged.raw_rates);
+  }
+  {
+    LCRUN_ASSIGN(auto session, open_filled(engine, setup, false, tokens));
+    LCRUN_TRY(decode_rounds(session, next, false, memory));
+    json["token_s_in_memory"] = memory.token_seconds;
+  }
+  json["same_bits"] = paged.logits.size() == memory.logits.size() &&
+                      std::memcmp(paged.logits.data(), memory.logits.data(), paged.logits.size() * sizeof(float)) == 0;
+  std::printf("%s\n", json.dump(1).c_str());
+  return {};
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Setup setup;
+  if (argc < 2) {
+    std::fprintf(stderr, "usage: bench_paged MODEL [TOKENS] [CAP_MIB] [DIR] [TYPE] [THREADS]\n");
+    return 2;
+  }
+  setup.model = argv[1];
+  if (argc > 2) setup.tokens = std::atoll(argv[2]);
+  if (argc > 3) setup.cap_mib = std::strtoull(argv[3], nullptr, 10);
+  if (argc > 4) setup.directory = argv[4];
+  if (argc > 5) setup.type = argv[5];
+  if (argc > 6) setup.threads = std::atoi(argv[6]);
+  const Status status = run(setup);
+  if (!status.has_value()) std::fprintf(stderr, "bench_paged: %s\n", status.error().message.c_str());
+  return status.has_value() ? 0 : 1;
+}
