@@ -26,5 +26,6 @@ Status inspect_command(Context& context);
 Status plan_command(Context& context);
 Status quantize_command(Context& context);
 Status plugins_command(Context& context);
+Status session_command(Context& context);
 
 }  // namespace lcrun::cli

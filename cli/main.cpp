@@ -39,6 +39,7 @@ constexpr CommandEntry kCommands[] = {
     {runtime::kPlan, plan_command},
     {runtime::kQuantize, quantize_command},
     {runtime::kPlugins, plugins_command},
+    {runtime::kSession, session_command},
 };
 
 LogLevel log_level_of(const std::string& name) {

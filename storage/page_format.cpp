@@ -101,9 +101,15 @@ void seal_page(std::span<std::byte> extent, uint64_t payload_bytes, const PageId
 
 Verdict check_page(std::span<const std::byte> extent, uint64_t payload_bytes, const PageIdentity& wanted) {
   LCRUN_CHECK(extent.size() >= payload_bytes + kSealBytes);
+  return check_page(extent.first(payload_bytes), extent.last(kSealBytes), wanted);
+}
+
+Verdict check_page(std::span<const std::byte> payload, std::span<const std::byte> seal, const PageIdentity& wanted) {
+  LCRUN_CHECK(seal.size() == kSealBytes);
+  const uint64_t payload_bytes = payload.size();
   Seal found;
-  std::memcpy(&found, extent.data() + extent.size() - kSealBytes, sizeof(found));
-  const SliceHashes slices = hash_slices(extent.first(payload_bytes));
+  std::memcpy(&found, seal.data(), sizeof(found));
+  const SliceHashes slices = hash_slices(payload);
   const Seal expected = make_seal(slices, payload_bytes, wanted);
   if (std::memcmp(&found, &expected, sizeof(found)) == 0) return Verdict::kOk;
 

@@ -46,5 +46,7 @@ void seal_page(std::span<std::byte> extent, uint64_t payload_bytes, const PageId
 // kOk only if every byte of the payload is what seal_page() saw under the same identity (up to a collision of
 // XXH3-128). Between kTorn and kFlipped the verdict is the likelier name of the damage, not a proof.
 Verdict check_page(std::span<const std::byte> extent, uint64_t payload_bytes, const PageIdentity& wanted);
+// The same of a payload and a seal (the last kSealBytes of the extent) that were read to different places.
+Verdict check_page(std::span<const std::byte> payload, std::span<const std::byte> seal, const PageIdentity& wanted);
 
 }  // namespace lcrun::storage

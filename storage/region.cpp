@@ -269,9 +269,10 @@ Result<std::span<std::byte>> Region::restore_block(int64_t b) {
     if (b == pages_->blocks()) return pages_->append();
     return make_error(Code::kBadSession, "region {}: found block {}, wanted block {}", spec_.name, b, pages_->blocks());
   }
-  LCRUN_ASSIGN(auto made, new_block());
-  old_.push_back({b, made});
-  return std::span<std::byte>(made->data(), spec_.block_bytes);
+  // Not zeroed: all of it is written.
+  LCRUN_ASSIGN(auto made, AlignedBuffer::allocate_unwritten(spec_.block_bytes));
+  old_.push_back({b, std::make_shared<AlignedBuffer>(std::move(made))});
+  return std::span<std::byte>(old_.back().data->data(), spec_.block_bytes);
 }
 
 Result<std::span<std::byte>> Region::restore_mark(int64_t rows) {

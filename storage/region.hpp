@@ -18,7 +18,6 @@
 #include <string>
 #include <vector>
 
-#include "src/base/bytes.hpp"
 #include "src/base/result.hpp"
 #include "src/base/workspace.hpp"
 #include "storage/paged_blocks.hpp"
@@ -196,8 +195,9 @@ class SequenceState {
   // Null without pages.
   PageStore* store() const { return pages_ ? &pages_->store() : nullptr; }
 
-  void save(ByteWriter& out);
-  Status load(ByteReader& in);
+  // Ends a restore of `tokens`, region by region (Region::end_restore, some with less than that): goes back to the
+  // latest point that every region allows, and returns it. Those tokens count as saved.
+  int64_t finish_restore(int64_t tokens);
 
  private:
   void thin_marks();

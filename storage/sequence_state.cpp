@@ -1,20 +1,12 @@
-// A sequence as a whole: its timeline, the marks it can go back to, and its bytes in a session file.
+// A sequence as a whole: its timeline, and the marks it can go back to.
 //
 // Marks get twice as far apart whenever they take more memory than they may; tokens() is complete in every region.
 #include <algorithm>
-#include <cstring>
 
 #include "src/base/check.hpp"
-#include "src/base/format.hpp"
 #include "storage/region.hpp"
 
 namespace lcrun::storage {
-namespace {
-
-// Bounds on what a session file may claim, so that a damaged count cannot ask for the whole machine.
-constexpr uint64_t kMaxRows = uint64_t{1} << 40;
-
-}  // namespace
 
 Result<SequenceState> SequenceState::create(const std::vector<std::vector<RegionSpec>>& layers) {
   SequenceState state;
@@ -176,99 +168,11 @@ uint64_t SequenceState::memory_bytes() const {
   return total;
 }
 
-namespace {
-
-void save_region(Region& region, ByteWriter& out) {
-  const RegionSpec& spec = region.spec();
-  out.write<uint8_t>(static_cast<uint8_t>(spec.kind));
-  out.write<uint32_t>(static_cast<uint32_t>(spec.name.size()));
-  out.append(spec.name.data(), spec.name.size());
-  out.write<uint64_t>(spec.block_bytes);
-  out.write<int64_t>(spec.window);
-  out.write<int64_t>(region.rows());
-  if (spec.kind == RegionKind::kFixed) {
-    out.append(region.fixed().data(), spec.block_bytes);
-    return;
-  }
-  out.write<int64_t>(region.first_row() / kBlockTokens);
-  for (const int64_t b : region.held_blocks()) {
-    if (b < region.first_row() / kBlockTokens) continue;
-    out.append(region.read_block(b).value().data(), spec.block_bytes);
-  }
-}
-
-Status check_spec(ByteReader& in, const RegionSpec& spec) {
-  LCRUN_ASSIGN(const auto kind, in.read<uint8_t>("region kind"));
-  LCRUN_ASSIGN(const auto name_size, in.read<uint32_t>("region name length"));
-  LCRUN_ASSIGN(const auto name, in.read_bytes("region name", name_size));
-  LCRUN_ASSIGN(const auto bytes, in.read<uint64_t>("region block bytes"));
-  LCRUN_ASSIGN(const auto window, in.read<int64_t>("region window"));
-  const std::string_view found_name(reinterpret_cast<const char*>(name.data()), name.size());
-  if (kind == static_cast<uint8_t>(spec.kind) && found_name == spec.name && bytes == spec.block_bytes &&
-      window == spec.window) {
-    return {};
-  }
-  return in.fail("region",
-                 format("kind {} \"{}\" of {} bytes, window {}", static_cast<int>(kind), found_name, bytes, window),
-                 format("kind {} \"{}\" of {} bytes, window {}", static_cast<int>(spec.kind), spec.name,
-                        spec.block_bytes, spec.window));
-}
-
-Status load_region(Region& region, ByteReader& in) {
-  const RegionSpec& spec = region.spec();
-  LCRUN_TRY(check_spec(in, spec));
-  LCRUN_ASSIGN(const auto rows, in.read<int64_t>("region rows"));
-  if (rows < 0 || static_cast<uint64_t>(rows) >= kMaxRows) {
-    return in.fail("region rows", format("{}", rows), "0 to 2^40");
-  }
-  region.begin_restore();
-  if (spec.kind == RegionKind::kFixed) {
-    LCRUN_ASSIGN(const auto data, in.read_bytes("fixed state", spec.block_bytes));
-    LCRUN_TRY(region.prepare_fixed());
-    std::memcpy(region.fixed().data(), data.data(), data.size());
-    return region.end_restore(rows);
-  }
-  LCRUN_ASSIGN(const auto first, in.read<int64_t>("region first block"));
-  const int64_t end = (rows + kBlockTokens - 1) / kBlockTokens;
-  if (first < 0 || first > end) return in.fail("region first block", format("{}", first), format("0 to {}", end));
-  for (int64_t b = first; b < end; ++b) {
-    LCRUN_ASSIGN(const auto data, in.read_bytes("block", spec.block_bytes));
-    LCRUN_ASSIGN(const auto block, region.restore_block(b));
-    std::memcpy(block.data(), data.data(), data.size());
-  }
-  return region.end_restore(rows);
-}
-
-}  // namespace
-
-void SequenceState::save(ByteWriter& out) {
-  out.write<uint32_t>(static_cast<uint32_t>(layers_.size()));
-  out.write<int64_t>(tokens_);
-  for (auto& layer : layers_) {
-    out.write<uint32_t>(static_cast<uint32_t>(layer.regions.size()));
-    for (auto& region : layer.regions) save_region(region, out);
-  }
-}
-
-Status SequenceState::load(ByteReader& in) {
-  LCRUN_ASSIGN(const auto n_layers, in.read<uint32_t>("layer count"));
-  LCRUN_ASSIGN(const auto tokens, in.read<int64_t>("token count"));
-  if (n_layers != layers_.size()) return in.fail("layer count", format("{}", n_layers), format("{}", layers_.size()));
-  // Into a fresh state first: on error nothing of the present one has changed.
-  LCRUN_ASSIGN(SequenceState loaded, empty_copy());
-  loaded.tokens_ = tokens;
-  for (auto& layer : loaded.layers_) {
-    LCRUN_ASSIGN(const auto n_regions, in.read<uint32_t>("region count"));
-    if (n_regions != layer.regions.size()) {
-      return in.fail("region count", format("{}", n_regions), format("{}", layer.regions.size()));
-    }
-    for (auto& region : layer.regions) {
-      LCRUN_TRY(load_region(region, in));
-      if (region.rows() != tokens) return in.fail("region rows", format("{}", region.rows()), format("{}", tokens));
-    }
-  }
-  *this = std::move(loaded);
-  return {};
+int64_t SequenceState::finish_restore(int64_t tokens) {
+  tokens_ = tokens;
+  truncate(truncation_point(tokens));
+  mark_saved();
+  return tokens_;
 }
 
 }  // namespace lcrun::storage

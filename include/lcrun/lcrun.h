@@ -133,7 +133,9 @@ LCRUN_API int64_t lcrun_session_tokens(const lcrun_session* session);
 /* Ends what the session is doing (LCRUN_E_CANCELLED); holds until the next call of lcrun_prefill or lcrun_decode. */
 LCRUN_API void lcrun_cancel(lcrun_session* session);
 
-/* A session file: written whole or not at all; restored exactly or not at all. */
+/* A session file. Saving to the same file again adds what is new; it is on the disk when the call returns, and after
+ * any failure the file holds what it held. Restoring gives exactly what was saved, computing again what is damaged in
+ * the file, or an error and no effect. */
 LCRUN_API lcrun_status lcrun_session_save(lcrun_session* session, const char* path);
 LCRUN_API lcrun_status lcrun_session_restore(lcrun_session* session, const char* path);
 

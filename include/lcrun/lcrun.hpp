@@ -97,7 +97,7 @@ class Session {
   const float* logits() const noexcept { return lcrun_logits(get()); }
   int64_t tokens() const noexcept { return lcrun_session_tokens(get()); }
   void cancel() noexcept { lcrun_cancel(get()); }
-  void save(const std::string& path) const { check(lcrun_session_save(get(), path.c_str())); }
+  void save(const std::string& path) { check(lcrun_session_save(get(), path.c_str())); }
   void restore(const std::string& path) { check(lcrun_session_restore(get(), path.c_str())); }
 
  private:

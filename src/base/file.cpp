@@ -1,8 +1,10 @@
 #include "src/base/file.hpp"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +18,7 @@ namespace lcrun {
 namespace {
 
 constexpr size_t kDirectAlignment = 4096;
+constexpr size_t kMaxParts = 128;  // of one scattered read
 
 Error errno_error(const std::string& path, const char* operation) {
   const int number = errno;
@@ -69,6 +72,28 @@ class PosixFile final : public File {
 
   Status read_at(uint64_t offset, std::span<std::byte> out) override {
     return direct_ ? read_direct(offset, out) : read_plain(offset, out);
+  }
+
+  Status read_scattered(uint64_t offset, std::span<const std::span<std::byte>> parts) override {
+    if (direct_ || parts.size() > kMaxParts) return File::read_scattered(offset, parts);
+    struct iovec pieces[kMaxParts];
+    size_t wanted = 0;
+    for (size_t i = 0; i < parts.size(); ++i) {
+      pieces[i] = {parts[i].data(), parts[i].size()};
+      wanted += parts[i].size();
+    }
+    const ssize_t n = preadv(fd_, pieces, static_cast<int>(parts.size()), static_cast<off_t>(offset));
+    if (n >= 0 && static_cast<size_t>(n) == wanted) return {};
+    // Short, interrupted or refused: part by part, which finds out why.
+    return File::read_scattered(offset, parts);
+  }
+
+  void will_need(uint64_t offset, uint64_t size) override {
+    static_cast<void>(posix_fadvise(fd_, static_cast<off_t>(offset), static_cast<off_t>(size), POSIX_FADV_WILLNEED));
+  }
+
+  bool try_lock(bool exclusive) override {
+    return flock(fd_, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0 || errno != EWOULDBLOCK;
   }
 
   Status write_at(uint64_t offset, std::span<const std::byte> data) override {
@@ -149,6 +174,7 @@ class PosixFileSystem final : public FileSystem {
     // O_NONBLOCK: opening a FIFO for reading must not hang; it has no effect on regular files.
     int flags = O_CLOEXEC | O_NONBLOCK;
     if (mode == OpenMode::kRead || mode == OpenMode::kReadDirect) flags |= O_RDONLY;
+    if (mode == OpenMode::kModify) flags |= O_RDWR;
     if (mode == OpenMode::kCreateNew) flags |= O_RDWR | O_CREAT | O_EXCL;
     if (mode == OpenMode::kReplace || mode == OpenMode::kReplaceShared) flags |= O_RDWR | O_CREAT | O_TRUNC;
     const mode_t access = mode == OpenMode::kReplaceShared ? 0666 : 0600;
@@ -165,7 +191,9 @@ class PosixFileSystem final : public FileSystem {
       ::close(fd);
       return error;
     }
-    if (!S_ISREG(info.st_mode) && (mode == OpenMode::kRead || mode == OpenMode::kReadDirect)) {
+    const bool must_be_regular =
+        mode == OpenMode::kRead || mode == OpenMode::kReadDirect || mode == OpenMode::kModify;
+    if (!S_ISREG(info.st_mode) && must_be_regular) {
       ::close(fd);
       return make_error(Code::kIo, "{}: found {}, wanted a regular file", path,
                         S_ISDIR(info.st_mode) ? "a directory" : "a device, pipe or socket");
@@ -210,6 +238,14 @@ Result<std::string> read_stream(std::FILE* stream, const std::string& name, uint
 }
 
 }  // namespace
+
+Status File::read_scattered(uint64_t offset, std::span<const std::span<std::byte>> parts) {
+  for (const auto part : parts) {
+    LCRUN_TRY(read_at(offset, part));
+    offset += part.size();
+  }
+  return {};
+}
 
 FileSystem& posix_file_system() {
   static PosixFileSystem fs;

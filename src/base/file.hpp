@@ -31,6 +31,7 @@ enum class OpenMode : uint8_t {
   kReplace,        // created or truncated; mode 0600: prompts and their caches are private
   kReplaceShared,  // the same with the modes that the umask leaves (models)
   kReadDirect,     // kRead that bypasses the page cache where the file system allows, else kRead
+  kModify,         // must exist and be a regular file; read and written in place
 };
 
 class File {
@@ -40,8 +41,15 @@ class File {
   virtual Result<uint64_t> size() const = 0;
   // Fills all of `out`; the end of the file inside it is an error (kIo) that says so.
   virtual Status read_at(uint64_t offset, std::span<std::byte> out) = 0;
+  // The same into several places, one after another: one request where the system can do that.
+  virtual Status read_scattered(uint64_t offset, std::span<const std::span<std::byte>> parts);
+  // A hint: the range will be read soon.
+  virtual void will_need(uint64_t /*offset*/, uint64_t /*size*/) {}
   virtual Status write_at(uint64_t offset, std::span<const std::byte> data) = 0;
   virtual Status sync() = 0;  // fdatasync
+  // Locks the file against other processes that ask too, until it is closed; false: somebody else holds it. File
+  // systems without locks always say true.
+  virtual bool try_lock(bool /*exclusive*/) { return true; }
   virtual Result<std::unique_ptr<Mapping>> map() = 0;
 };
 

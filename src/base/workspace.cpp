@@ -38,6 +38,13 @@ void AlignedBuffer::Free::operator()(std::byte* p) const {
 }
 
 Result<AlignedBuffer> AlignedBuffer::allocate(size_t size_bytes, size_t alignment) {
+  LCRUN_ASSIGN(auto buffer, allocate_unwritten(size_bytes, alignment));
+  // What is mapped is fresh from the system.
+  if (buffer.size_ != 0 && buffer.data_.get_deleter().mapped == 0) std::memset(buffer.data(), 0, buffer.size_);
+  return buffer;
+}
+
+Result<AlignedBuffer> AlignedBuffer::allocate_unwritten(size_t size_bytes, size_t alignment) {
   AlignedBuffer buffer;
   constexpr size_t kPage = 65536;  // a whole number of small pages anywhere
   const bool large = size_bytes >= kLargePage && alignment <= kLargePage;
@@ -47,7 +54,6 @@ Result<AlignedBuffer> AlignedBuffer::allocate(size_t size_bytes, size_t alignmen
   if (rounded == 0) return buffer;
   auto* data = large ? map_large(rounded) : static_cast<std::byte*>(std::aligned_alloc(alignment, rounded));
   if (data == nullptr) return make_error(Code::kNoMemory, "cannot allocate {} bytes", rounded);
-  if (!large) std::memset(data, 0, rounded);
   buffer.data_ = {data, Free{large ? rounded : 0}};
   buffer.size_ = rounded;
   return buffer;

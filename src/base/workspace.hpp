@@ -25,6 +25,8 @@ class AlignedBuffer {
   // large pages where the system has them (a third more bytes a second when streamed), and takes up room page by page
   // as it is first written.
   static Result<AlignedBuffer> allocate(size_t size_bytes, size_t alignment = kCacheLine);
+  // The same with contents undefined, for memory that is written at once.
+  static Result<AlignedBuffer> allocate_unwritten(size_t size_bytes, size_t alignment = kCacheLine);
 
   std::byte* data() { return data_.get(); }
   const std::byte* data() const { return data_.get(); }

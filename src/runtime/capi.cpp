@@ -289,13 +289,19 @@ void lcrun_cancel(lcrun_session* session) {
 lcrun_status lcrun_session_save(lcrun_session* session, const char* path) {
   return guarded([&]() -> Status {
     if (session == nullptr || path == nullptr) return missing("session or path");
-    return session->session->save(lcrun::posix_file_system(), path);
+    LCRUN_TRY(session->session->save(lcrun::posix_file_system(), path, {.sync = lcrun::storage::SyncMode::kFull}));
+    return {};
   });
 }
 
 lcrun_status lcrun_session_restore(lcrun_session* session, const char* path) {
   return guarded([&]() -> Status {
     if (session == nullptr || path == nullptr) return missing("session or path");
-    return session->session->load(lcrun::posix_file_system(), path);
+    session->cancel = false;
+    LCRUN_ASSIGN(const auto restored, session->session->load(lcrun::posix_file_system(), path));
+    // What was damaged is computed again.
+    if (restored.damage.empty() || restored.tokens.empty()) return {};
+    LCRUN_TRY(session->session->sync(restored.tokens, session->progress));
+    return {};
   });
 }

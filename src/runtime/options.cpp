@@ -148,10 +148,11 @@ const OptionRow kRows[] = {
     {.name = "kv-io", .spellings = "--kv-io", .kind = K::kChoice, .field = &O::kv_io, .commands = kModelRunners,
      .argument = "HOW", .help = "how that part is read", .choices = "auto|uring|threads"},
     {.name = "kv-sync", .spellings = "--kv-sync", .kind = K::kChoice, .field = &O::kv_sync,
-     .commands = kModelRunners, .argument = "HOW", .help = "when that part is made durable",
-     .choices = "none|barrier|full", .available = "none"},
+     .commands = kModelRunners, .argument = "HOW",
+     .help = "what saving a session waits for: nothing, its data before its head, or all of it",
+     .choices = "none|barrier|full"},
     {.name = "session", .spellings = "--session", .kind = K::kText, .field = &O::session, .commands = kRun,
-     .argument = "FILE", .help = "session file to continue from", .available = "-"},
+     .argument = "FILE", .help = "session file to continue from, if it exists, and to keep the session in"},
     {.name = "driver", .spellings = "--driver", .kind = K::kChoice, .field = &O::driver, .commands = kRun,
      .argument = "NAME", .help = "strategy that arranges what the model reads", .choices = "none|retri|rag|jrt",
      .available = "none"},
@@ -187,8 +188,8 @@ const OptionRow kRows[] = {
      .argument = "NAME", .help = "run the self-test of one plugin (by name or file)"},
 
     {.name = "json", .spellings = "--json", .kind = K::kFlag, .field = &O::json,
-     .commands = kRun | kBench | kInspect | kPlan | kQuantize | kPlugins | kTokenize | kScore | kPpl, .argument = "",
-     .help = "print JSON", .group = "Output"},
+     .commands = kRun | kBench | kInspect | kPlan | kQuantize | kPlugins | kTokenize | kScore | kPpl | kSession,
+     .argument = "", .help = "print JSON", .group = "Output"},
     {.name = "stats", .spellings = "--stats", .kind = K::kFlag, .field = &O::stats, .commands = kRun,
      .argument = "", .help = "counters on standard error at the end"},
     {.name = "log-level", .spellings = "-lv --log-level -v=debug --verbose=debug -q=error --quiet=error",
@@ -212,10 +213,10 @@ const CommandInfo kCommands[] = {
     {"plan", kPlan, "-m MODEL -c N [--mem-max SIZE]", "memory that a run would take, before anything is allocated"},
     {"quantize", kQuantize, "IN OUT TYPE", "write a model in another number format", 3, 3},
     {"plugins", kPlugins, "[--check NAME] [--plugin FILE]", "plugins, their devices and self-tests"},
+    {"session", kSession, "info|verify|rm FILE", "what a session file holds; check all of it; remove it", 2, 2},
 };
 
-constexpr std::array<std::string_view, 7> kFuture = {"encode",  "ask",   "session",  "eval",
-                                                     "convert", "serve", "calibrate"};
+constexpr std::array<std::string_view, 6> kFuture = {"encode", "ask", "eval", "convert", "serve", "calibrate"};
 
 std::string number_text(double value) {
   std::string text = format("{}", value);

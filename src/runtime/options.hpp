@@ -71,7 +71,7 @@ struct Options {
   // Where the cache lives and what attention reads.
   std::string kv_dir;
   std::string kv_io = "auto";
-  std::string kv_sync = "none";
+  std::string kv_sync = "barrier";
   std::string session;
   std::string attention = "auto";
   int64_t attn_budget = 0;
@@ -122,9 +122,10 @@ enum CommandBits : uint32_t {
   kPlan = 1U << 7,
   kQuantize = 1U << 8,
   kPlugins = 1U << 9,
+  kSession = 1U << 10,
   kModelRunners = kRun | kScore | kPpl | kBench | kPlan,
   kModelReaders = kModelRunners | kTokenize | kDetokenize | kInspect,
-  kEveryCommand = (1U << 10) - 1,
+  kEveryCommand = (1U << 11) - 1,
 };
 
 enum class OptionKind : uint8_t {

@@ -261,22 +261,44 @@ Status Session::score(std::span<const Token> tokens, int64_t n_scored, const Log
   return {};
 }
 
-Status Session::save(FileSystem& fs, const std::string& path, std::string_view note) {
-  return save_session_file(fs, path, {*model_, options_.cache, tokens_, logits(), state_, note});
+Result<storage::SaveReport> Session::save(FileSystem& fs, const std::string& path, const SaveOptions& options) {
+  LCRUN_ASSIGN(const auto report,
+               save_session_file(fs, path,
+                                 {.model = *model_,
+                                  .cache = options_.cache,
+                                  .n_ctx = options_.n_ctx,
+                                  .tokens = tokens_,
+                                  .logits = logits(),
+                                  .state = state_,
+                                  .note = options.note,
+                                  .sync = options.sync,
+                                  .seal = options.seal,
+                                  .n_threads = options_.n_threads_batch,
+                                  .last = path == file_path_ ? file_stamp_ : storage::SnapshotStamp()}));
+  file_path_ = path;
+  file_stamp_ = report.stamp;
+  state_.mark_saved();
+  return report;
 }
 
-Status Session::load(FileSystem& fs, const std::string& path, std::string* note) {
-  LCRUN_ASSIGN(auto loaded, load_session_file(fs, path, *model_, options_.cache));
-  if (static_cast<int64_t>(loaded.tokens.size()) > max_tokens_) {
-    return make_error(Code::kNoMemory, "{}: holds {} tokens, this session has room for {}; raise -c or the memory cap",
-                      path, loaded.tokens.size(), max_tokens_);
-  }
+Result<Session::Restored> Session::load(FileSystem& fs, const std::string& path) {
+  LCRUN_ASSIGN(auto loaded, load_session_file(fs, path,
+                                              {.model = *model_,
+                                               .cache = options_.cache,
+                                               .like = state_,
+                                               .n_ctx = options_.n_ctx,
+                                               .max_tokens = max_tokens_,
+                                               .n_threads = options_.n_threads_batch}));
+  Restored restored{loaded.tokens, std::move(loaded.note), std::move(loaded.damage), loaded.sealed};
+  std::string remembered = path;
   state_ = std::move(loaded.state);
   tokens_ = std::move(loaded.tokens);
+  tokens_.resize(static_cast<size_t>(state_.tokens()));
   has_logits_ = !loaded.logits.empty();
   std::copy(loaded.logits.begin(), loaded.logits.end(), logits_.as<float>().begin());
-  if (note != nullptr) *note = std::move(loaded.note);
-  return {};
+  file_path_ = std::move(remembered);
+  file_stamp_ = loaded.stamp;
+  return restored;
 }
 
 Result<Session::Mark> Session::mark() const {

@@ -22,6 +22,7 @@
 #include "src/model/model.hpp"
 #include "src/runtime/paging.hpp"
 #include "storage/region.hpp"
+#include "storage/snapshot.hpp"
 
 namespace lcrun::runtime {
 
@@ -84,11 +85,23 @@ class Session {
   uint64_t state_bytes() const { return state_.memory_bytes(); }
   uint64_t buffer_bytes() const;
 
-  // A session file (docs/formats.md): checksummed, written whole or not at all. `note` is kept with it, unread.
-  Status save(FileSystem& fs, const std::string& path, std::string_view note = {});
-  // Replaces tokens and state. kBadSession: missing, damaged, of another model or of other cache types; then
-  // nothing has changed.
-  Status load(FileSystem& fs, const std::string& path, std::string* note = nullptr);
+  // A session file (docs/formats.md). The first save to a file writes it whole and renames it; those after it add what
+  // is new. kBadSession: the file is sealed. After any error the file is what it was, and the session goes on.
+  struct SaveOptions {
+    std::string_view note = {};  // kept with it, unread
+    storage::SyncMode sync = storage::SyncMode::kBarrier;
+    bool seal = false;  // the file never changes again
+  };
+  Result<storage::SaveReport> save(FileSystem& fs, const std::string& path, const SaveOptions& options);
+  // Replaces tokens and state. kBadSession: missing, damaged beyond use, of another model or of other cache types; then
+  // nothing has changed. A file with damaged pages gives as many tokens as it can: sync(tokens) computes the rest.
+  struct Restored {
+    std::vector<Token> tokens;  // all that the file tells of; the session holds the first ones
+    std::string note;
+    std::string damage;  // in words, with the tokens that can be used; empty if there was none
+    bool sealed = false;
+  };
+  Result<Restored> load(FileSystem& fs, const std::string& path);
 
   // A point of the timeline to go back to (bench). Copies the state only where rows of it are overwritten.
   struct Mark {
@@ -120,6 +133,8 @@ class Session {
   int64_t reused_tokens_ = 0;
   int64_t recomputed_tokens_ = 0;
   bool has_logits_ = false;
+  std::string file_path_;  // where state_.saved_tokens() lie, as commit file_stamp_
+  storage::SnapshotStamp file_stamp_;
 };
 
 // Tokens whose cache fits in `bytes` (at most `limit`).

@@ -1,48 +1,25 @@
 #include "src/runtime/session_file.hpp"
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include <algorithm>
 #include <cstring>
 
 #include "quant/format.hpp"
 #include "src/base/bytes.hpp"
 #include "src/base/format.hpp"
+#include "src/model/rope.hpp"
 
 namespace lcrun::runtime {
 namespace {
 
-constexpr char kMagic[] = "LCRUNSES";  // on disk: never change
-constexpr size_t kMagicBytes = 8;
-constexpr uint32_t kVersion = 1;
-constexpr size_t kHashBytes = 16;
+// On disk: a new number whenever the bytes that a mixer keeps mean something else.
+constexpr uint32_t kStateFormat = 1;
 constexpr size_t kSampleBytes = 256;  // of each end of a tensor
+constexpr uint64_t kMaxText = 65536;
 
-Fingerprint canonical(XXH128_hash_t hash) {
-  XXH128_canonical_t bytes;
-  XXH128_canonicalFromHash(&bytes, hash);
-  Fingerprint out;
-  std::memcpy(out.data(), bytes.digest, out.size());
-  return out;
-}
-
-Fingerprint hash_of(std::span<const std::byte> bytes) { return canonical(XXH3_128bits(bytes.data(), bytes.size())); }
-
-std::string hex(const Fingerprint& bytes) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string text;
-  for (const std::byte byte : bytes) {
-    text += kDigits[std::to_integer<unsigned>(byte) >> 4];
-    text += kDigits[std::to_integer<unsigned>(byte) & 15];
-  }
-  return text;
-}
-
-template <class T>
-void write_array(ByteWriter& out, std::span<const T> values) {
-  out.write<uint64_t>(values.size());
-  out.append(values.data(), values.size_bytes());
+void write_text(ByteWriter& out, std::string_view text) {
+  const auto kept = text.substr(0, kMaxText);
+  out.write<uint64_t>(kept.size());
+  out.append(kept.data(), kept.size());
 }
 
 // A counted array; the count is checked against the bytes that are left before anything is allocated.
@@ -58,57 +35,44 @@ Result<std::vector<T>> read_array(ByteReader& in, std::string_view field) {
   return values;
 }
 
-Status check_frame(ByteReader& in, std::span<const std::byte> bytes) {
-  LCRUN_ASSIGN(const auto magic, in.read_bytes("magic", kMagicBytes));
-  if (std::memcmp(magic.data(), kMagic, kMagicBytes) != 0) {
-    return in.fail_at(0, "magic", "other bytes", "a session file of lcrun");
+Result<std::string> read_text(ByteReader& in, std::string_view field) {
+  LCRUN_ASSIGN(const auto text, read_array<char>(in, field));
+  return std::string(text.begin(), text.end());
+}
+
+std::string types_text(uint32_t type_k, uint32_t type_v) {
+  return format("{} and {}", quant::type_name(static_cast<DType>(type_k)),
+                quant::type_name(static_cast<DType>(type_v)));
+}
+
+// Differences that no page can be used under.
+Status check_identity(const SessionIdentity& found, const SessionIdentity& wanted, const std::string& path) {
+  const auto fail = [&](const char* field, const std::string& is, const std::string& should) -> Status {
+    return make_error(Code::kBadSession, "{}: {}: found {}, wanted {}", path, field, is, should);
+  };
+  if (found.state_format != wanted.state_format) {
+    return fail("format of the state", format("{}", found.state_format), format("{}", wanted.state_format));
   }
-  LCRUN_ASSIGN(const auto version, in.read<uint32_t>("version"));
-  if (version != kVersion) return in.fail_at(kMagicBytes, "version", format("{}", version), format("{}", kVersion));
-  LCRUN_ASSIGN(const auto reserved, in.read<uint32_t>("reserved"));
-  if (reserved != 0) return in.fail("reserved", format("{}", reserved), "0");
-  LCRUN_ASSIGN(const auto file_bytes, in.read<uint64_t>("file size"));
-  if (file_bytes != bytes.size()) {
-    return in.fail("file size", format("{} in a file of {} bytes", file_bytes, bytes.size()), "both the same");
+  if (found.model != wanted.model || found.n_vocab != wanted.n_vocab) {
+    return fail("model fingerprint", format("{} of {}", storage::hex_text(found.model), found.model_path),
+                format("{} of {}", storage::hex_text(wanted.model), wanted.model_path));
   }
-  if (bytes.size() < in.offset() + kHashBytes) return in.fail("checksum", "the end of the file", "16 bytes");
-  const auto body = bytes.first(bytes.size() - kHashBytes);
-  const Fingerprint wanted = hash_of(body);
-  if (std::memcmp(wanted.data(), bytes.data() + body.size(), kHashBytes) != 0) {
-    return in.fail_at(body.size(), "checksum", "other bytes", hex(wanted));
+  if (found.type_k != wanted.type_k || found.type_v != wanted.type_v) {
+    return fail("cache types", types_text(found.type_k, found.type_v),
+                types_text(wanted.type_k, wanted.type_v) + " (-ctk, -ctv)");
+  }
+  if (found.rope != wanted.rope) {
+    return fail("rotary frequencies", format("those of a context of {}", found.n_ctx),
+                format("those of a context of {} (-c)", wanted.n_ctx));
   }
   return {};
 }
 
-Status check_identity(ByteReader& in, const model::Model& model, const model::CacheOptions& cache) {
-  LCRUN_ASSIGN(const auto found, in.read<Fingerprint>("model fingerprint"));
-  const Fingerprint wanted = model_fingerprint(model.file());
-  if (found != wanted) {
-    return in.fail("model fingerprint", hex(found), format("{} of {}", hex(wanted), model.file().path()));
-  }
-  LCRUN_ASSIGN(const auto type_k, in.read<uint32_t>("type of keys"));
-  LCRUN_ASSIGN(const auto type_v, in.read<uint32_t>("type of values"));
-  if (type_k != static_cast<uint32_t>(cache.type_k) || type_v != static_cast<uint32_t>(cache.type_v)) {
-    return in.fail(
-        "cache types",
-        format("{} and {}", quant::type_name(static_cast<DType>(type_k)), quant::type_name(static_cast<DType>(type_v))),
-        format("{} and {} (-ctk, -ctv)", quant::type_name(cache.type_k), quant::type_name(cache.type_v)));
-  }
-  return {};
-}
-
-Status read_state(ByteReader& in, const model::Model& model, const model::CacheOptions& cache, LoadedSession& loaded) {
-  LCRUN_ASSIGN(const auto state_bytes, in.read<uint64_t>("state size"));
-  if (state_bytes != in.remaining()) {
-    return in.fail("state size", format("{}", state_bytes), format("{}, what is left", in.remaining()));
-  }
-  LCRUN_ASSIGN(loaded.state, model.new_state(cache));
-  LCRUN_TRY(loaded.state.load(in));
-  if (in.remaining() != 0) return in.fail("state", format("{} bytes more", in.remaining()), "the end");
-  if (loaded.state.tokens() != static_cast<int64_t>(loaded.tokens.size())) {
-    return in.fail("state", format("{} tokens", loaded.state.tokens()), format("{}", loaded.tokens.size()));
-  }
-  return {};
+// "3 of 70 tokens can be used (layer 0, kv, block 0)".
+std::string damage_text(const storage::Snapshot& snapshot, int64_t usable, size_t tokens) {
+  std::string text = format("{} of {} tokens can be used; damaged: ", usable, tokens);
+  for (size_t i = 0; i < snapshot.damage.size(); ++i) text += format("{}{}", i == 0 ? "" : "; ", snapshot.damage[i]);
+  return text;
 }
 
 }  // namespace
@@ -116,7 +80,8 @@ Status read_state(ByteReader& in, const model::Model& model, const model::CacheO
 Fingerprint model_fingerprint(const ggufish::ModelFile& file) {
   ByteWriter out;
   const auto add_text = [&](std::string_view text) {
-    write_array<char>(out, std::span<const char>(text.data(), text.size()));
+    out.write<uint64_t>(text.size());
+    out.append(text.data(), text.size());
   };
   for (const auto& entry : file.meta().entries()) {
     add_text(entry.key);
@@ -135,72 +100,122 @@ Fingerprint model_fingerprint(const ggufish::ModelFile& file) {
     out.append(view.data, sample);
     out.append(view.data + view.size_bytes - sample, sample);
   }
-  return hash_of(out.bytes());
+  return storage::digest_of(out.bytes());
 }
 
-Status save_session_file(FileSystem& fs, const std::string& path, const SessionView& session) {
+SessionIdentity identity_of(const model::Model& model, const model::CacheOptions& cache, int64_t n_ctx) {
+  SessionIdentity identity;
+  identity.state_format = kStateFormat;
+  identity.model = model_fingerprint(model.file());
+  identity.type_k = static_cast<uint32_t>(cache.type_k);
+  identity.type_v = static_cast<uint32_t>(cache.type_v);
+  ByteWriter rope;
+  for (const model::RopeSpec& spec : model.config().ropes) {
+    const auto frequencies = model::rope_frequencies(spec, n_ctx);
+    rope.append(frequencies.frequency.data(), frequencies.frequency.size() * sizeof(double));
+    rope.write(frequencies.magnitude);
+  }
+  identity.rope = storage::digest_of(rope.bytes());
+  identity.n_vocab = model.config().n_vocab;
+  identity.n_ctx = n_ctx;
+  identity.architecture = model.config().arch;
+  identity.model_path = model.file().path();
+  return identity;
+}
+
+std::vector<std::byte> encode_identity(const SessionIdentity& identity) {
   ByteWriter out;
-  out.append(kMagic, kMagicBytes);
-  out.write(kVersion);
-  out.write<uint32_t>(0);
-  const size_t file_bytes_at = out.size();
-  out.write<uint64_t>(0);
-  out.write(model_fingerprint(session.model.file()));
-  out.write(static_cast<uint32_t>(session.cache.type_k));
-  out.write(static_cast<uint32_t>(session.cache.type_v));
-  write_array(out, session.tokens);
-  write_array(out, session.logits);
-  write_array<char>(out, std::span<const char>(session.note.data(), session.note.size()));
-  const size_t state_bytes_at = out.size();
-  out.write<uint64_t>(0);
-  session.state.save(out);
-  // Sizes are known only now; the state can be gigabytes, so it is not written twice.
-  std::vector<std::byte> bytes = out.take();
-  const uint64_t state_bytes = bytes.size() - state_bytes_at - sizeof(uint64_t);
-  const uint64_t file_bytes = bytes.size() + kHashBytes;
-  std::memcpy(bytes.data() + state_bytes_at, &state_bytes, sizeof(state_bytes));
-  std::memcpy(bytes.data() + file_bytes_at, &file_bytes, sizeof(file_bytes));
-  const Fingerprint hash = hash_of(bytes);
-  bytes.resize(static_cast<size_t>(file_bytes));
-  std::memcpy(bytes.data() + bytes.size() - kHashBytes, hash.data(), kHashBytes);
-  return write_file_atomically(fs, path, bytes);
+  out.write(identity.state_format);
+  out.write(identity.model);
+  out.write(identity.type_k);
+  out.write(identity.type_v);
+  out.write(identity.rope);
+  out.write(identity.n_vocab);
+  out.write(identity.n_ctx);
+  write_text(out, identity.architecture);
+  write_text(out, identity.model_path);
+  return out.take();
 }
 
-Result<LoadedSession> parse_session(std::span<const std::byte> bytes, const std::string& name,
-                                    const model::Model& model, const model::CacheOptions& cache) {
-  ByteReader whole(bytes, name, Code::kBadSession);
-  LCRUN_TRY(check_frame(whole, bytes));
-  ByteReader in(bytes.first(bytes.size() - kHashBytes), name, Code::kBadSession);
-  LCRUN_TRY(in.skip("header", whole.offset()));
-  LCRUN_TRY(check_identity(in, model, cache));
-  LoadedSession loaded;
-  LCRUN_ASSIGN(loaded.tokens, read_array<model::Token>(in, "tokens"));
-  const int64_t n_vocab = model.config().n_vocab;
-  for (const model::Token token : loaded.tokens) {
+Result<SessionIdentity> decode_identity(std::span<const std::byte> bytes, const std::string& name) {
+  ByteReader in(bytes, name + ": identity", Code::kBadSession);
+  SessionIdentity identity;
+  LCRUN_ASSIGN(identity.state_format, in.read<uint32_t>("state format"));
+  LCRUN_ASSIGN(identity.model, in.read<Fingerprint>("model fingerprint"));
+  LCRUN_ASSIGN(identity.type_k, in.read<uint32_t>("type of keys"));
+  LCRUN_ASSIGN(identity.type_v, in.read<uint32_t>("type of values"));
+  LCRUN_ASSIGN(identity.rope, in.read<Fingerprint>("rotary frequencies"));
+  LCRUN_ASSIGN(identity.n_vocab, in.read<int64_t>("vocabulary"));
+  LCRUN_ASSIGN(identity.n_ctx, in.read<int64_t>("context"));
+  LCRUN_ASSIGN(identity.architecture, read_text(in, "architecture"));
+  LCRUN_ASSIGN(identity.model_path, read_text(in, "path of the model"));
+  return identity;
+}
+
+Result<std::vector<model::Token>> decode_tokens(const storage::Snapshot& snapshot, int64_t n_vocab) {
+  ByteReader in(snapshot.tokens, snapshot.path + ": tokens", Code::kBadSession);
+  const uint64_t count = snapshot.tokens.size() / sizeof(model::Token);
+  if (count != snapshot.superblock.tokens || snapshot.tokens.size() % sizeof(model::Token) != 0) {
+    return in.fail("tokens", format("{} bytes", snapshot.tokens.size()), format("{} tokens", snapshot.superblock.tokens));
+  }
+  std::vector<model::Token> tokens(static_cast<size_t>(count));
+  if (count != 0) std::memcpy(tokens.data(), snapshot.tokens.data(), snapshot.tokens.size());
+  for (const model::Token token : tokens) {
     if (token < 0 || token >= n_vocab) return in.fail("tokens", format("{}", token), format("0 to {}", n_vocab - 1));
   }
-  LCRUN_ASSIGN(loaded.logits, read_array<float>(in, "logits"));
-  if (!loaded.logits.empty() && static_cast<int64_t>(loaded.logits.size()) != n_vocab) {
-    return in.fail("logits", format("{}", loaded.logits.size()), format("0 or {}", n_vocab));
-  }
-  LCRUN_ASSIGN(const auto note, read_array<char>(in, "note"));
-  loaded.note.assign(note.begin(), note.end());
-  LCRUN_TRY(read_state(in, model, cache, loaded));
-  return loaded;
+  return tokens;
 }
 
-Result<LoadedSession> load_session_file(FileSystem& fs, const std::string& path, const model::Model& model,
-                                        const model::CacheOptions& cache) {
-  auto file = fs.open(path, OpenMode::kRead);
-  if (!file.has_value()) {
-    const bool missing = file.error().code == Code::kNotFound;
-    return Error{missing ? Code::kBadSession : file.error().code, file.error().message};
+Result<SessionExtra> decode_extra(const storage::Snapshot& snapshot, int64_t n_vocab) {
+  SessionExtra extra;
+  if (snapshot.extra.empty()) return extra;  // damaged
+  ByteReader in(snapshot.extra, snapshot.path + ": extra", Code::kBadSession);
+  LCRUN_ASSIGN(extra.logits, read_array<float>(in, "logits"));
+  if (!extra.logits.empty() && static_cast<int64_t>(extra.logits.size()) != n_vocab) {
+    return in.fail("logits", format("{}", extra.logits.size()), format("0 or {}", n_vocab));
   }
-  LCRUN_ASSIGN(const auto size, (*file)->size());
-  LCRUN_ASSIGN(auto bytes, AlignedBuffer::allocate(static_cast<size_t>(size)));
-  const std::span<std::byte> view(bytes.data(), static_cast<size_t>(size));
-  LCRUN_TRY((*file)->read_at(0, view));
-  return parse_session(view, path, model, cache);
+  LCRUN_ASSIGN(extra.note, read_text(in, "note"));
+  return extra;
+}
+
+Result<storage::SaveReport> save_session_file(FileSystem& fs, const std::string& path, const SessionView& session) {
+  const auto identity = encode_identity(identity_of(session.model, session.cache, session.n_ctx));
+  ByteWriter extra;
+  extra.write<uint64_t>(session.logits.size());
+  extra.append(session.logits.data(), session.logits.size_bytes());
+  extra.write<uint64_t>(session.note.size());
+  extra.append(session.note.data(), session.note.size());
+  return storage::save_snapshot(fs, path,
+                                {.state = session.state,
+                                 .identity = identity,
+                                 .tokens = std::as_bytes(session.tokens),
+                                 .extra = extra.bytes(),
+                                 .sync = session.sync,
+                                 .seal = session.seal,
+                                 .n_threads = session.n_threads,
+                                 .last = session.last});
+}
+
+Result<LoadedSession> load_session_file(FileSystem& fs, const std::string& path, const LoadRequest& request) {
+  LCRUN_ASSIGN(auto snapshot, storage::open_snapshot(fs, path));
+  LCRUN_ASSIGN(const auto identity, decode_identity(snapshot.identity, path));
+  LCRUN_TRY(check_identity(identity, identity_of(request.model, request.cache, request.n_ctx), path));
+  LoadedSession loaded;
+  LCRUN_ASSIGN(loaded.tokens, decode_tokens(snapshot, identity.n_vocab));
+  const auto n_tokens = static_cast<int64_t>(loaded.tokens.size());
+  if (n_tokens > std::min(request.n_ctx, request.max_tokens)) {
+    return make_error(Code::kNoMemory, "{}: holds {} tokens, this session has room for {}; raise -c or the memory cap",
+                      path, n_tokens, std::min(request.n_ctx, request.max_tokens));
+  }
+  LCRUN_ASSIGN(auto extra, decode_extra(snapshot, identity.n_vocab));
+  LCRUN_ASSIGN(loaded.state, request.like.empty_copy());
+  LCRUN_ASSIGN(const int64_t usable, storage::restore_snapshot(snapshot, loaded.state, request.n_threads));
+  if (usable == n_tokens) loaded.logits = std::move(extra.logits);
+  loaded.note = std::move(extra.note);
+  if (!snapshot.damage.empty()) loaded.damage = damage_text(snapshot, usable, loaded.tokens.size());
+  loaded.stamp = snapshot.stamp();
+  loaded.sealed = snapshot.superblock.sealed;
+  return loaded;
 }
 
 }  // namespace lcrun::runtime

@@ -1,18 +1,10 @@
-// The session file: tokens and state of a sequence, tied to one model and one cache format.
+// The session file: what a snapshot (storage/snapshot.hpp) means to a session. Tokens, logits and a note, tied to
+// one model, one cache format and one set of rotary frequencies.
 //
-//   "LCRUNSES"  u32 version = 1   u32 reserved = 0
-//   u64 file_bytes                 of the whole file
-//   u8[16] model fingerprint       XXH3-128 of metadata, tensor table and the ends of each tensor
-//   u32 type_k  u32 type_v         GGUF type ids
-//   u64 n_tokens   i32[n_tokens]
-//   u64 n_logits   f32[n_logits]   after the last token; 0 or n_vocab
-//   u64 n_note     u8[n_note]      whatever the program wants to keep (a chat's messages)
-//   u64 n_state    u8[n_state]     storage/region.hpp
-//   u8[16] XXH3-128 of all bytes before it
-//
-// Little endian. Read whole and checked before anything is built from it: a restore either gives exactly what was
-// saved or an error (kBadSession) and no effect. The checksum finds damage, it is no defence against forgery; the
-// parser behind it is bounds-checked all the same.
+// What must agree is in the identity section, and is compared before any page is read; tokens are always kept, so
+// that pages which are damaged can be computed again. Grammar: docs/formats.md, "Session files".
+// The checksums find damage and are no defence against forgery; the parsers behind them are bounds-checked.
+// Thread rule: that of the session.
 #pragma once
 
 #include <array>
@@ -26,39 +18,78 @@
 #include "src/base/result.hpp"
 #include "src/model/model.hpp"
 #include "storage/region.hpp"
+#include "storage/snapshot.hpp"
 
 namespace lcrun::runtime {
 
-using Fingerprint = std::array<std::byte, 16>;
+using Fingerprint = std::array<uint8_t, 16>;
 
 // Identity of a model for sessions. Reads a few hundred bytes of each tensor.
 Fingerprint model_fingerprint(const ggufish::ModelFile& file);
 
+// What the state of a session depends on besides its tokens; and what helps a person to tell sessions apart.
+struct SessionIdentity {
+  uint32_t state_format = 0;  // of the bytes in blocks: kStateFormat
+  Fingerprint model{};
+  uint32_t type_k = 0;  // GGUF type ids
+  uint32_t type_v = 0;
+  Fingerprint rope{};  // XXH3-128 of the frequencies in use
+  int64_t n_vocab = 0;
+  int64_t n_ctx = 0;  // of the session; not compared
+  std::string architecture;
+  std::string model_path;  // where the model was; not compared
+};
+
+// n_ctx: of the session (it may choose the frequencies).
+SessionIdentity identity_of(const model::Model& model, const model::CacheOptions& cache, int64_t n_ctx);
+std::vector<std::byte> encode_identity(const SessionIdentity& identity);
+Result<SessionIdentity> decode_identity(std::span<const std::byte> bytes, const std::string& name);
+
 struct SessionView {
   const model::Model& model;
   model::CacheOptions cache;
+  int64_t n_ctx = 0;
   std::span<const model::Token> tokens;
   std::span<const float> logits;
   storage::SequenceState& state;
   std::string_view note;
+  storage::SyncMode sync = storage::SyncMode::kBarrier;
+  bool seal = false;
+  int n_threads = 1;
+  storage::SnapshotStamp last;  // storage::SaveRequest::last
 };
+
+Result<storage::SaveReport> save_session_file(FileSystem& fs, const std::string& path, const SessionView& session);
 
 struct LoadedSession {
-  std::vector<model::Token> tokens;
-  std::vector<float> logits;
+  std::vector<model::Token> tokens;  // all of them
+  storage::SequenceState state;      // of the first state.tokens() tokens
+  std::vector<float> logits;         // after the last token; empty unless everything is whole
   std::string note;
-  storage::SequenceState state;
+  std::string damage;  // what was not whole; empty if everything was
+  storage::SnapshotStamp stamp;
+  bool sealed = false;
 };
 
-// Writes a temporary file beside `path` and renames it over: after any failure the old file is still there.
-Status save_session_file(FileSystem& fs, const std::string& path, const SessionView& session);
+struct LoadRequest {
+  const model::Model& model;
+  model::CacheOptions cache;
+  const storage::SequenceState& like;  // the new state is an empty copy
+  int64_t n_ctx = 0;       // most tokens, too
+  int64_t max_tokens = 0;  // what the memory holds
+  int n_threads = 1;
+};
 
-// kBadSession: missing, damaged, another model, other cache types. kIo: the system refused to read it.
-Result<LoadedSession> load_session_file(FileSystem& fs, const std::string& path, const model::Model& model,
-                                        const model::CacheOptions& cache);
+// kBadSession: missing, damaged beyond use, another model, other cache types. kNoMemory: more tokens than fit. Others:
+// the system refused to read it.
+Result<LoadedSession> load_session_file(FileSystem& fs, const std::string& path, const LoadRequest& request);
 
-// The parser alone, for tests and fuzzing. `name` stands for the path in messages.
-Result<LoadedSession> parse_session(std::span<const std::byte> bytes, const std::string& name,
-                                    const model::Model& model, const model::CacheOptions& cache);
+// What the opaque sections hold, without a model: for `session info`.
+Result<std::vector<model::Token>> decode_tokens(const storage::Snapshot& snapshot, int64_t n_vocab);
+struct SessionExtra {
+  std::vector<float> logits;
+  std::string note;
+};
+Result<SessionExtra> decode_extra(const storage::Snapshot& snapshot, int64_t n_vocab);
 
 }  // namespace lcrun::runtime

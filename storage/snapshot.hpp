@@ -1,0 +1,88 @@
+// Snapshots: a sequence kept on disk, saved bit by bit and restored whole or as far as it is whole.
+//
+// A file that is new is written beside its name and renamed. Saving to it again writes only pages that changed, the
+// tables and a superblock, into space that the last commit does not refer to: after any failure the file restores to
+// the old state or to the new one. Restoring builds a fresh state and checks every page on the way; a damaged page
+// costs what comes after it, never more. Memory beside the state: a few MiB, the tables and the three opaque sections.
+// What model, tokens and note are is known above (src/runtime/session_file.hpp): here they are bytes with checksums.
+// Thread rule: one driving thread a call; pages are sealed and checked on n_threads.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "src/base/file.hpp"
+#include "src/base/result.hpp"
+#include "storage/region.hpp"
+#include "storage/snapshot_format.hpp"
+
+namespace lcrun::storage {
+
+// What a save waits for (docs/reliability.md says what each keeps in which kind of crash).
+enum class SyncMode : uint8_t {
+  kNone,     // nothing: the system writes when it likes
+  kBarrier,  // data is on the disk before the superblock, or the name, that refers to it
+  kFull,     // and the superblock and the directory before the call returns
+};
+
+// Which commit of which file. Sequence 0: none.
+struct SnapshotStamp {
+  SessionId id{};
+  uint64_t sequence = 0;
+  bool operator==(const SnapshotStamp&) const = default;
+};
+
+struct SaveRequest {
+  SequenceState& state;  // only read, but what lies on a disk moves
+  std::span<const std::byte> identity;  // the three sections that are opaque here
+  std::span<const std::byte> tokens;
+  std::span<const std::byte> extra;
+  SyncMode sync = SyncMode::kBarrier;
+  bool seal = false;  // the last commit that the file takes
+  int n_threads = 1;
+  SnapshotStamp last;  // the commit at `path` that state.saved_tokens() speaks of, if there is one
+};
+
+struct SaveReport {
+  SnapshotStamp stamp;
+  uint64_t pages = 0;  // written
+  uint64_t bytes = 0;  // written, all in all
+  bool whole = false;  // a new file, not an addition
+};
+
+// kBadSession: the file at `path` is sealed. Any other error: what the system said; the file is as it was, or (when
+// only the last sync failed) as it should be.
+Result<SaveReport> save_snapshot(FileSystem& fs, const std::string& path, const SaveRequest& request);
+
+// A file whose superblock, identity and tokens are whole.
+struct Snapshot {
+  std::string path;
+  std::shared_ptr<File> file;
+  Superblock superblock;
+  std::vector<std::byte> identity;
+  std::vector<std::byte> tokens;
+  std::vector<std::byte> extra;  // empty when it is damaged
+  SnapshotTables tables;         // empty when they are damaged
+  std::vector<std::string> damage;  // what is not whole, in words
+
+  SnapshotStamp stamp() const { return {superblock.id, superblock.sequence}; }
+  uint64_t pages() const;
+  uint64_t live_bytes() const;  // of what this commit refers to, superblocks included
+};
+
+// kBadSession: missing, or nothing of it can be trusted. kIo and others: the system refused.
+Result<Snapshot> open_snapshot(FileSystem& fs, const std::string& path);
+
+// Does the file begin like a snapshot, whole or not? (What `rm` may remove.)
+Result<bool> looks_like_snapshot(FileSystem& fs, const std::string& path);
+
+// Fills a fresh state of the same regions; returns its tokens: snapshot.superblock.tokens, or as many as what is whole
+// allows, with a line more in snapshot.damage. kBadSession: other regions. kNoMemory.
+Result<int64_t> restore_snapshot(Snapshot& snapshot, SequenceState& state, int n_threads);
+
+// Reads and checks every page; returns how many are damaged, and adds them (the first few) to snapshot.damage.
+Result<uint64_t> verify_snapshot(Snapshot& snapshot, int n_threads);
+
+}  // namespace lcrun::storage
