@@ -4,6 +4,7 @@
 
 #include "cli/json_text.hpp"
 #include "cli/line_reader.hpp"
+#include "cli/session_store.hpp"
 #include "cli/signals.hpp"
 #include "src/base/format.hpp"
 #include "src/runtime/option_values.hpp"
@@ -31,6 +32,15 @@ class Chat {
   }
 
   Status run(const std::string& first_turn) {
+    LCRUN_ASSIGN(auto restored, resume_session(setup_.context, setup_.session));
+    if (restored.has_value()) go_on_from(std::move(*restored));
+    const Status status = talk(first_turn);
+    const Status kept = keep();
+    return status.has_value() ? kept : status;
+  }
+
+ private:
+  Status talk(const std::string& first_turn) {
     if (on_terminal_) std::fputs("Type a message, or /help.\n", stderr);
     if (!first_turn.empty()) LCRUN_TRY(turn(first_turn));
     if (setup_.context.options().single_turn && !first_turn.empty()) return {};
@@ -48,7 +58,6 @@ class Chat {
     return {};
   }
 
- private:
   // False at the end of input, and when somebody insists on leaving.
   bool read_line(std::string& line) {
     line.clear();
@@ -75,6 +84,7 @@ class Chat {
   }
 
   Status turn(const std::string& text) {
+    is_kept_ = false;
     messages_.push_back({"user", text});
     LCRUN_ASSIGN(const auto added, setup_.layout.next_turn(messages_, rendered_));
     if (added.from_start) tokens_.clear();
@@ -102,7 +112,18 @@ class Chat {
     if (reply->stop == runtime::StopReason::kContext || reply->stop == runtime::StopReason::kMemory) {
       std::fputs("[the context is full: /clear or /quit]\n", stderr);
     }
+    const Status kept = keep();
+    if (!kept.has_value() && !on_terminal_) return kept;
+    if (!kept.has_value()) std::fprintf(stderr, "[not saved: %s]\n", kept.error().message.c_str());
     clear_interrupt();
+    return {};
+  }
+
+  // To the file of --session, after each turn: what was said before a crash is not lost.
+  Status keep() {
+    if (is_kept_) return {};
+    LCRUN_TRY(keep_session(setup_.context, setup_.session, note()));
+    is_kept_ = true;
     return {};
   }
 
@@ -165,24 +186,34 @@ class Chat {
                  last_.decode_tps());
   }
 
-  Status save(const std::string& path) {
-    if (path.empty()) return make_error(Code::kInvalidArgument, "/save: wanted a file name");
+  std::string note() const {
     Json note;
     note["rendered"] = rendered_;
     note["tokens"] = tokens_;
     for (const auto& message : messages_) note["messages"].push_back({message.role, message.content});
-    return setup_.session.save(posix_file_system(), path, json_text(note));
+    return json_text(note);
+  }
+
+  Status save(const std::string& path) {
+    if (path.empty()) return make_error(Code::kInvalidArgument, "/save: wanted a file name");
+    LCRUN_TRY(setup_.session.save(posix_file_system(), path,
+                                  {.note = note(), .sync = sync_mode(setup_.context.options())}));
+    return {};
   }
 
   Status load(const std::string& path) {
     if (path.empty()) return make_error(Code::kInvalidArgument, "/load: wanted a file name");
-    std::string text;
-    LCRUN_TRY(setup_.session.load(posix_file_system(), path, &text));
-    const Json note = Json::parse(text, nullptr, false);
+    LCRUN_ASSIGN(auto restored, setup_.session.load(posix_file_system(), path));
+    if (!restored.damage.empty()) std::fprintf(stderr, "[%s; the rest is read again]\n", restored.damage.c_str());
+    go_on_from(std::move(restored));
+    return {};
+  }
+
+  void go_on_from(runtime::Session::Restored restored) {
+    const Json note = Json::parse(restored.note, nullptr, false);
     clear_lists();
     if (note.is_object()) take_note(note);
-    if (tokens_.empty()) tokens_.assign(setup_.session.tokens().begin(), setup_.session.tokens().end());
-    return {};
+    if (tokens_.empty()) tokens_ = std::move(restored.tokens);
   }
 
   void clear_lists() {
@@ -218,6 +249,7 @@ class Chat {
   std::vector<runtime::Token> tokens_;  // of the conversation; the session holds a prefix of them
   std::string rendered_;                // their text, as the template writes it
   runtime::Timings last_;
+  bool is_kept_ = true;  // in the file of --session
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include "cli/chat.hpp"
 #include "cli/command.hpp"
 #include "cli/json_text.hpp"
+#include "cli/session_store.hpp"
 #include "cli/setup.hpp"
 #include "cli/signals.hpp"
 #include "src/base/format.hpp"
@@ -179,20 +180,25 @@ Status reply_once(const Context& context, Run& run, const PromptRequest& request
     if (done == total) line.clear();
     return !interrupted();
   };
-  LCRUN_ASSIGN(const auto made,
-               runtime::generate(session, *run.engine.tokenizer, prompt, run.generate, stream, progress));
+  LCRUN_TRY(resume_session(context, session));
+  const auto reply = runtime::generate(session, *run.engine.tokenizer, prompt, run.generate, stream, progress);
+  line.clear();
+  // What was read is kept also when the reply was stopped, or nobody took it.
+  const Status kept = keep_session(context, session, {});
+  LCRUN_ASSIGN(const auto made, reply);
   if (options.json) LCRUN_TRY(context.out.write(json_text(json_of(made, run.engine, session, run.seed)) + "\n"));
   // A pipe gets the text alone; a terminal's next prompt belongs on a line of its own.
   else if (stdout_is_terminal())
     LCRUN_TRY(context.out.write("\n"));
   if (options.stats) print_stats(made, run.engine, session);
-  return {};
+  return kept;
 }
 
 }  // namespace
 
 Status run_command(Context& context) {
   Run run;
+  LCRUN_TRY(check_session_option(context));
   if (!wants_chat(context)) {
     const std::string& model = context.options().model;
     if (!model.empty() && !posix_file_system().exists(model)) {

@@ -69,6 +69,9 @@ Status read_runs(ByteReader& in, const Superblock& superblock, RegionTable& tabl
     next = is_current ? kMaxBlock : run.first + run.count;
     table.runs.push_back(run);
   }
+  if (table.spec.kind == RegionKind::kFixed && next != kMaxBlock) {
+    return in.fail("page runs", "marks alone", "the present state behind them");
+  }
   return {};
 }
 

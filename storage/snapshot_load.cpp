@@ -485,7 +485,9 @@ Result<int64_t> restore_snapshot(Snapshot& snapshot, SequenceState& state, int n
     return make_error(Code::kBadSession, "{}: tables: found regions of other layers or sizes, wanted those of the model",
                       snapshot.path);
   }
-  return Restore(snapshot, state, n_threads).run();
+  auto restored = Restore(snapshot, state, n_threads).run();
+  if (restored.has_value() || restored.error().code != Code::kBadSession) return restored;
+  return make_error(Code::kBadSession, "{}: {}", snapshot.path, restored.error().message);
 }
 
 Result<uint64_t> verify_snapshot(Snapshot& snapshot, int n_threads) {

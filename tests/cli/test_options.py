@@ -24,14 +24,14 @@ class Options(CliCase):
         self.assertIn(b"LLAMA_ARG_CTX_SIZE", done.stderr)
 
     def test_what_a_later_version_does_is_refused(self):
-        for arguments in (["--attention", "quest"], ["--session", "x"], ["--driver", "rag"],
+        for arguments in (["--attention", "quest"], ["--driver", "rag"],
                           ["--extend", "yarn"], ["--prefill", "sparse"]):
             with self.subTest(arguments):
                 done = self.run_cli("-m", self.model(), "-p", "x", *arguments, status=UNSUPPORTED)
                 self.assertIn(b"not available in this version; supported: ", done.stderr)
 
     def test_commands_of_a_later_version_are_refused(self):
-        for command in ("encode", "ask", "session", "eval", "convert", "serve", "calibrate"):
+        for command in ("encode", "ask", "eval", "convert", "serve", "calibrate"):
             with self.subTest(command):
                 done = self.run_cli(command, "--anything", status=UNSUPPORTED)
                 self.assertIn(b"not available in this version", done.stderr)

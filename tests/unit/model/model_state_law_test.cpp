@@ -3,8 +3,10 @@
 #include <atomic>
 #include <catch2/catch.hpp>
 
-#include "src/base/bytes.hpp"
+#include "storage/snapshot.hpp"
 #include "tests/support/model_runner.hpp"
+#include "tests/support/state_bytes.hpp"
+#include "tests/support/temp_dir.hpp"
 #include "tests/support/tiny_model.hpp"
 
 namespace lcrun::testing {
@@ -43,11 +45,7 @@ std::span<const int32_t> part(const std::vector<int32_t>& tokens, int64_t first,
 
 FloatRows tail(const FloatRows& rows, int64_t first) { return {rows.begin() + first, rows.end()}; }
 
-std::vector<std::byte> saved(storage::SequenceState& state) {
-  ByteWriter out;
-  state.save(out);
-  return out.take();
-}
+std::vector<std::byte> saved(storage::SequenceState& state) { return state_bytes(state); }
 
 }  // namespace
 
@@ -83,15 +81,20 @@ TEST_CASE("one thread and several give the same bits", "[model]") {
 }
 
 TEST_CASE("a saved and restored sequence goes on with the same bits", "[model]") {
-  for_each_arch([](const Setup& setup) {
+  const test::TempDir dir;
+  const std::string path = dir.path() + "/s";
+  for_each_arch([&](const Setup& setup) {
     ModelRunner whole(setup.file);
     const FloatRows want = whole.run(setup.tokens);
     ModelRunner first(whole.shared_model());
     first.run(part(setup.tokens, 0, 70));
-    const std::vector<std::byte> bytes = saved(first.state());
+    const storage::SaveRequest request{.state = first.state(), .identity = {}, .tokens = {}, .extra = {}, .last = {}};
+    REQUIRE(storage::save_snapshot(posix_file_system(), path, request).has_value());
     ModelRunner second(whole.shared_model());
-    ByteReader in(bytes, "session", Code::kBadSession);
-    REQUIRE(second.state().load(in).has_value());
+    auto snapshot = storage::open_snapshot(posix_file_system(), path);
+    REQUIRE(snapshot.has_value());
+    CHECK(storage::restore_snapshot(*snapshot, second.state(), 2).value() == 70);
+    CHECK(saved(second.state()) == saved(first.state()));
     CHECK(second.run(part(setup.tokens, 70, kTokens)) == tail(want, 70));
     CHECK(saved(second.state()) == saved(whole.state()));
   });

@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 #include <limits>
 
+#include "src/base/format.hpp"
 #include "src/runtime/engine.hpp"
 #include "tests/support/tiny_session.hpp"
 

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "src/base/format.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/support/tiny_session.hpp"
 
@@ -82,13 +83,14 @@ TEST_CASE("a restored session goes on bit for bit", "[runtime][session_file]") {
     const auto model = load_tiny(arch);
     auto session = open_tiny_session(model);
     const auto logits = sync_copy(session, random_tokens(130, kTinyVocab, 21));
-    REQUIRE(session.save(posix_file_system(), path, "a note").has_value());
+    REQUIRE(session.save(posix_file_system(), path, {.note = "a note"}).has_value());
 
     auto other = open_tiny_session(model);
     sync_copy(other, random_tokens(10, kTinyVocab, 22));
-    std::string note;
-    REQUIRE(other.load(posix_file_system(), path, &note).has_value());
-    CHECK(note == "a note");
+    const auto restored = other.load(posix_file_system(), path);
+    REQUIRE(restored.has_value());
+    CHECK(restored->note == "a note");
+    CHECK(restored->damage.empty());
     CHECK(std::equal(other.tokens().begin(), other.tokens().end(), session.tokens().begin(), session.tokens().end()));
     CHECK(std::equal(other.logits().begin(), other.logits().end(), logits.begin(), logits.end()));
     for (Token token = 0; token < 80; ++token) CHECK(decode_copy(other, token) == decode_copy(session, token));
@@ -96,38 +98,49 @@ TEST_CASE("a restored session goes on bit for bit", "[runtime][session_file]") {
   }
 }
 
-TEST_CASE("any damaged byte and any cut is refused, and changes nothing", "[runtime][session_file]") {
+TEST_CASE("any damaged byte and any cut costs tokens that can be read again, or is refused and changes nothing",
+          "[runtime][session_file]") {
   const test::TempDir dir;
   const std::string path = dir.path() + "/s";
-  const auto model = load_tiny("llama");
-  auto session = open_tiny_session(model);
-  sync_copy(session, random_tokens(40, kTinyVocab, 23));
-  REQUIRE(session.save(posix_file_system(), path).has_value());
-  const auto good = read_all(path);
-  auto other = open_tiny_session(model);
-  const auto before = sync_copy(other, random_tokens(9, kTinyVocab, 24));
-  const auto refuses = [&](const std::vector<char>& bytes) {
-    write_all(path, bytes);
-    const Status loaded = other.load(posix_file_system(), path);
-    return !loaded.has_value() && loaded.error().code == Code::kBadSession && other.tokens().size() == 9 &&
-           std::equal(before.begin(), before.end(), other.logits().begin());
-  };
-  // Every byte of the header, then a sample.
-  for (size_t at = 0; at < good.size(); at += at < 96 ? 1 : 211) {
-    auto bad = good;
-    bad[at] = static_cast<char>(bad[at] ^ 0x40);
-    INFO("byte " << at);
-    CHECK(refuses(bad));
+  for (const std::string arch : {"llama", "gemma3", "mamba2"}) {
+    CAPTURE(arch);
+    const auto model = load_tiny(arch);
+    auto session = open_tiny_session(model);
+    const auto tokens = random_tokens(140, kTinyVocab, 23);
+    const auto wanted = sync_copy(session, tokens);
+    REQUIRE(session.save(posix_file_system(), path).has_value());
+    const auto good = read_all(path);
+    // Same tokens, part of them, or an error: never others.
+    const auto check = [&](const std::vector<char>& bytes) {
+      write_all(path, bytes);
+      auto other = open_tiny_session(model);
+      const auto before = sync_copy(other, random_tokens(9, kTinyVocab, 24));
+      const auto loaded = other.load(posix_file_system(), path);
+      if (!loaded.has_value()) {
+        return loaded.error().code == Code::kBadSession && other.tokens().size() == 9 &&
+               std::equal(before.begin(), before.end(), other.logits().begin());
+      }
+      const bool is_prefix = std::equal(other.tokens().begin(), other.tokens().end(), tokens.begin());
+      const bool is_told = !loaded->damage.empty() || other.tokens().size() == tokens.size();
+      return is_prefix && is_told && loaded->tokens == tokens && sync_copy(other, tokens) == wanted;
+    };
+    size_t refused = 0;
+    for (size_t at = 0; at < good.size(); at += at < 320 ? 7 : 1999) {
+      auto bad = good;
+      bad[at] = static_cast<char>(bad[at] ^ 0x40);
+      INFO("byte " << at);
+      CHECK(check(bad));
+    }
+    for (size_t size = 0; size < good.size(); size += size < 96 ? 5 : 2503) {
+      INFO("size " << size);
+      CHECK(check(std::vector<char>(good.begin(), good.begin() + static_cast<std::ptrdiff_t>(size))));
+      refused += size < 8192 ? 1 : 0;
+    }
+    CHECK(refused > 10);
+    auto longer = good;
+    longer.push_back(0);
+    CHECK(check(longer));
   }
-  for (size_t size = 0; size < good.size(); size += size < 96 ? 1 : 509) {
-    INFO("size " << size);
-    CHECK(refuses(std::vector<char>(good.begin(), good.begin() + static_cast<std::ptrdiff_t>(size))));
-  }
-  auto longer = good;
-  longer.push_back(0);
-  CHECK(refuses(longer));
-  write_all(path, good);
-  CHECK(other.load(posix_file_system(), path).has_value());
 }
 
 TEST_CASE("a session of another model or of other cache types is refused by name", "[runtime][session_file]") {
@@ -138,7 +151,7 @@ TEST_CASE("a session of another model or of other cache types is refused by name
   REQUIRE(session.save(posix_file_system(), path).has_value());
 
   auto other_weights = open_tiny_session(load_tiny("llama", 2));
-  const Status weights = other_weights.load(posix_file_system(), path);
+  const auto weights = other_weights.load(posix_file_system(), path);
   REQUIRE_FALSE(weights.has_value());
   CHECK(weights.error().code == Code::kBadSession);
   CHECK(weights.error().message.find("model fingerprint") != std::string::npos);
@@ -146,7 +159,7 @@ TEST_CASE("a session of another model or of other cache types is refused by name
   auto options = tiny_session_options();
   options.cache = {DType::kF32, DType::kF32};
   auto other_types = open_tiny_session(load_tiny("llama", 1), options);
-  const Status types = other_types.load(posix_file_system(), path);
+  const auto types = other_types.load(posix_file_system(), path);
   REQUIRE_FALSE(types.has_value());
   CHECK(types.error().code == Code::kBadSession);
   CHECK(types.error().message.find("F16") != std::string::npos);
@@ -154,7 +167,7 @@ TEST_CASE("a session of another model or of other cache types is refused by name
 
 TEST_CASE("a missing session file is a bad session", "[runtime][session_file]") {
   auto session = open_tiny_session(load_tiny("llama"));
-  const Status loaded = session.load(posix_file_system(), "/nonexistent/session");
+  const auto loaded = session.load(posix_file_system(), "/nonexistent/session");
   REQUIRE_FALSE(loaded.has_value());
   CHECK(loaded.error().code == Code::kBadSession);
 }
@@ -163,28 +176,47 @@ TEST_CASE("whatever step of saving fails, the old file is still whole", "[runtim
   const test::TempDir dir;
   const std::string path = dir.path() + "/s";
   const auto model = load_tiny("llama");
-  auto session = open_tiny_session(model);
-  sync_copy(session, random_tokens(20, kTinyVocab, 26));
-  REQUIRE(session.save(posix_file_system(), path).has_value());
-  const auto old = read_all(path);
-  REQUIRE(session.decode(3).has_value());
-
-  FailingFileSystem counting(-1);
-  REQUIRE(session.save(counting, dir.path() + "/t").has_value());
-  REQUIRE(posix_file_system().remove(dir.path() + "/t").has_value());
-  for (int k = 0; k < counting.count(); ++k) {
-    INFO("operation " << k);
-    FailingFileSystem fs(k);
-    const Status saved = session.save(fs, path);
-    REQUIRE_FALSE(saved.has_value());
-    CHECK(saved.error().code == Code::kNoSpace);
-    // Syncing the directory comes after the rename: the new file may be there, but whole.
-    const auto now = read_all(path);
-    auto check = open_tiny_session(model);
-    CHECK(check.load(posix_file_system(), path).has_value());
-    if (k + 1 < counting.count()) CHECK(now == old);
-    CHECK(dir.count_files() == 1);
-    write_all(path, old);
+  for (const bool adds : {false, true}) {
+    CAPTURE(adds);
+    auto session = open_tiny_session(model);
+    sync_copy(session, random_tokens(70, kTinyVocab, 26));
+    REQUIRE(session.save(posix_file_system(), path).has_value());
+    const auto old = read_all(path);
+    REQUIRE(session.decode(3).has_value());
+    const std::vector<float> wanted(session.logits().begin(), session.logits().end());
+    for (int k = 0;; ++k) {
+      INFO("operation " << k);
+      FailingFileSystem fs(k);
+      // A session that did not save or load this file writes it anew.
+      auto writer = open_tiny_session(model);
+      if (adds) {
+        REQUIRE(writer.load(posix_file_system(), path).has_value());
+        REQUIRE(writer.tokens().size() == 70);
+        REQUIRE(writer.decode(3).has_value());
+      } else {
+        sync_copy(writer, session.tokens());
+      }
+      const auto saved = writer.save(fs, path, {.sync = storage::SyncMode::kFull});
+      auto check = open_tiny_session(model);
+      const auto loaded = check.load(posix_file_system(), path);
+      REQUIRE(loaded.has_value());
+      CHECK(loaded->damage.empty());
+      CHECK((check.tokens().size() == 70 || check.tokens().size() == 71));
+      CHECK(sync_copy(check, session.tokens()) == wanted);
+      CHECK(dir.count_files() == 1);
+      // The writer goes on, whatever happened.
+      REQUIRE(writer.save(posix_file_system(), path).has_value());
+      REQUIRE(check.load(posix_file_system(), path).has_value());
+      CHECK(check.tokens().size() == 71);
+      write_all(path, old);
+      if (k >= fs.count()) {
+        REQUIRE(saved.has_value());
+        CHECK(saved->whole != adds);
+        break;
+      }
+      // Where nothing can be added, a new file may still be written.
+      CHECK((saved.has_value() ? saved->whole && adds : saved.error().code == Code::kNoSpace));
+    }
   }
 }
 
