@@ -196,8 +196,8 @@ class Chat {
 
   Status save(const std::string& path) {
     if (path.empty()) return make_error(Code::kInvalidArgument, "/save: wanted a file name");
-    LCRUN_TRY(setup_.session.save(posix_file_system(), path,
-                                  {.note = note(), .sync = sync_mode(setup_.context.options())}));
+    LCRUN_TRY(
+        setup_.session.save(posix_file_system(), path, {.note = note(), .sync = sync_mode(setup_.context.options())}));
     return {};
   }
 

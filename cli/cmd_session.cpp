@@ -26,7 +26,8 @@ struct Contents {
 Error damaged(const Snapshot& snapshot, const std::string& what) {
   std::string text;
   for (const std::string& item : snapshot.damage) text += format("{}{}", text.empty() ? "" : "; ", item);
-  return make_error(Code::kBadSession, "{}: found damage in {}{}, wanted all whole; `run --session` reads again what is lost",
+  return make_error(Code::kBadSession,
+                    "{}: found damage in {}{}, wanted all whole; `run --session` reads again what is lost",
                     snapshot.path, what, text);
 }
 
@@ -101,7 +102,8 @@ Status verify(const Context& context, const std::string& path) {
 Status remove(const Context& context, const std::string& path) {
   LCRUN_ASSIGN(const bool is_session, storage::looks_like_snapshot(posix_file_system(), path));
   if (!is_session) {
-    return make_error(Code::kBadSession, "{}: found other bytes, wanted a session file of lcrun; it was left alone", path);
+    return make_error(Code::kBadSession, "{}: found other bytes, wanted a session file of lcrun; it was left alone",
+                      path);
   }
   LCRUN_TRY(posix_file_system().remove(path));
   if (!context.options().json) return {};

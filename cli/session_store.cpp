@@ -37,8 +37,8 @@ Result<std::optional<runtime::Session::Restored>> resume_session(const Context& 
 Status keep_session(const Context& context, runtime::Session& session, std::string_view note) {
   const std::string& path = context.options().session;
   if (path.empty() || session.tokens().empty()) return {};
-  LCRUN_ASSIGN(const auto report, session.save(posix_file_system(), path,
-                                               {.note = note, .sync = sync_mode(context.options())}));
+  LCRUN_ASSIGN(const auto report,
+               session.save(posix_file_system(), path, {.note = note, .sync = sync_mode(context.options())}));
   log(LogLevel::kDebug, "{}: {} tokens saved: {} pages, {} bytes written{}", path, session.tokens().size(),
       report.pages, report.bytes, report.whole ? " to a new file" : "");
   return {};

@@ -35,7 +35,7 @@ struct SnapshotStamp {
 };
 
 struct SaveRequest {
-  SequenceState& state;  // only read, but what lies on a disk moves
+  SequenceState& state;                 // only read, but what lies on a disk moves
   std::span<const std::byte> identity;  // the three sections that are opaque here
   std::span<const std::byte> tokens;
   std::span<const std::byte> extra;
@@ -63,8 +63,8 @@ struct Snapshot {
   Superblock superblock;
   std::vector<std::byte> identity;
   std::vector<std::byte> tokens;
-  std::vector<std::byte> extra;  // empty when it is damaged
-  SnapshotTables tables;         // empty when they are damaged
+  std::vector<std::byte> extra;     // empty when it is damaged
+  SnapshotTables tables;            // empty when they are damaged
   std::vector<std::string> damage;  // what is not whole, in words
 
   SnapshotStamp stamp() const { return {superblock.id, superblock.sequence}; }

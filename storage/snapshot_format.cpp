@@ -38,7 +38,8 @@ Result<RegionSpec> read_spec(ByteReader& in) {
   LCRUN_ASSIGN(spec.block_bytes, in.read<uint64_t>("region block bytes"));
   LCRUN_ASSIGN(spec.window, in.read<int64_t>("region window"));
   if (spec.block_bytes == 0 || spec.block_bytes > kMaxBlock || spec.window < 0) {
-    return in.fail("region", format("{} bytes, window {}", spec.block_bytes, spec.window), "a block of 1 to 2^40 bytes");
+    return in.fail("region", format("{} bytes, window {}", spec.block_bytes, spec.window),
+                   "a block of 1 to 2^40 bytes");
   }
   return spec;
 }
@@ -61,7 +62,8 @@ Status read_runs(ByteReader& in, const Superblock& superblock, RegionTable& tabl
                          (table.spec.kind != RegionKind::kFixed || run.count == 1);
     const bool is_past = run.generation != 0 && run.generation <= superblock.sequence;
     if (!fits || !ascends || !is_past) {
-      return in.fail("page run", format("{} pages from {} at {}, generation {}", run.count, run.first, run.offset, run.generation),
+      return in.fail("page run",
+                     format("{} pages from {} at {}, generation {}", run.count, run.first, run.offset, run.generation),
                      format("ascending pages of {} bytes inside {}, generation 1 to {}", extent, superblock.file_bytes,
                             superblock.sequence));
     }

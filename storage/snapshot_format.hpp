@@ -19,13 +19,13 @@
 
 namespace lcrun::storage {
 
-constexpr char kMagic[] = "LCRUNSES";                // on disk: never change
+constexpr char kMagic[] = "LCRUNSES";  // on disk: never change
 constexpr size_t kMagicBytes = 8;
-constexpr uint32_t kSnapshotFormat = 2;             // on disk: a change of anything below is a new number
-constexpr uint64_t kSuperblockBytes = 4096;         // on disk
-constexpr uint32_t kSnapshotAlignment = 4096;       // on disk: of sections and pages
+constexpr uint32_t kSnapshotFormat = 2;        // on disk: a change of anything below is a new number
+constexpr uint64_t kSuperblockBytes = 4096;    // on disk
+constexpr uint32_t kSnapshotAlignment = 4096;  // on disk: of sections and pages
 constexpr uint64_t kSnapshotStart = 2 * kSuperblockBytes;
-constexpr uint64_t kCurrentState = ~uint64_t{0};    // on disk: the place of a fixed state as it is now
+constexpr uint64_t kCurrentState = ~uint64_t{0};  // on disk: the place of a fixed state as it is now
 using Digest = std::array<uint8_t, 16>;
 
 Digest digest_of(std::span<const std::byte> bytes);  // XXH3-128, big endian as xxHash prints it

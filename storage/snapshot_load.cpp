@@ -16,11 +16,11 @@
 namespace lcrun::storage {
 namespace {
 
-constexpr size_t kGroupPages = 32;                       // of one request
-constexpr uint64_t kGroupBytes = uint64_t{1} << 20;      // and no more than this, but for a single page
-constexpr uint64_t kStagingBytes = uint64_t{4} << 20;    // of blocks that are pages of a store
-constexpr uint64_t kWaveBytes = uint64_t{64} << 20;      // read between two meetings of the threads
-constexpr size_t kNamedDamage = 4;                       // damaged pages that are named one by one
+constexpr size_t kGroupPages = 32;                     // of one request
+constexpr uint64_t kGroupBytes = uint64_t{1} << 20;    // and no more than this, but for a single page
+constexpr uint64_t kStagingBytes = uint64_t{4} << 20;  // of blocks that are pages of a store
+constexpr uint64_t kWaveBytes = uint64_t{64} << 20;    // read between two meetings of the threads
+constexpr size_t kNamedDamage = 4;                     // damaged pages that are named one by one
 
 // A page on its way to where its payload belongs.
 struct PageJob {
@@ -354,8 +354,7 @@ Error missing_or(const Error& error) {
 }
 
 // What `superblock` refers to, or why its identity or tokens cannot be had.
-Result<Snapshot> open_commit(const std::shared_ptr<File>& file, const std::string& path,
-                             const Superblock& superblock) {
+Result<Snapshot> open_commit(const std::shared_ptr<File>& file, const std::string& path, const Superblock& superblock) {
   Snapshot snapshot;
   snapshot.path = path;
   snapshot.file = file;
@@ -413,8 +412,8 @@ Result<std::vector<std::byte>> read_section(File& file, const Superblock& superb
   LCRUN_TRY(file.read_at(section.offset, bytes));
   const Digest found = digest_of(bytes);
   if (found == section.digest) return bytes;
-  return make_error(Code::kBadSession, "{}: offset {}: checksum of {}: found {}, wanted {}", file.path(), section.offset,
-                    section_name(index), hex_text(found), hex_text(section.digest));
+  return make_error(Code::kBadSession, "{}: offset {}: checksum of {}: found {}, wanted {}", file.path(),
+                    section.offset, section_name(index), hex_text(found), hex_text(section.digest));
 }
 
 bool same_regions(const SnapshotTables& tables, const SequenceState& state) {
@@ -482,16 +481,14 @@ Result<bool> looks_like_snapshot(FileSystem& fs, const std::string& path) {
 Result<int64_t> restore_snapshot(Snapshot& snapshot, SequenceState& state, int n_threads) {
   if (snapshot.tables.empty() && !snapshot.damage.empty()) return 0;
   if (!same_regions(snapshot.tables, state)) {
-    return make_error(Code::kBadSession, "{}: tables: found regions of other layers or sizes, wanted those of the model",
-                      snapshot.path);
+    return make_error(Code::kBadSession,
+                      "{}: tables: found regions of other layers or sizes, wanted those of the model", snapshot.path);
   }
   auto restored = Restore(snapshot, state, n_threads).run();
   if (restored.has_value() || restored.error().code != Code::kBadSession) return restored;
   return make_error(Code::kBadSession, "{}: {}", snapshot.path, restored.error().message);
 }
 
-Result<uint64_t> verify_snapshot(Snapshot& snapshot, int n_threads) {
-  return Verification(snapshot, n_threads).run();
-}
+Result<uint64_t> verify_snapshot(Snapshot& snapshot, int n_threads) { return Verification(snapshot, n_threads).run(); }
 
 }  // namespace lcrun::storage

@@ -252,7 +252,8 @@ Status write_contents(File& file, const SaveRequest& request, const Commit& comm
 }
 
 Error sealed_error(const std::string& path) {
-  return make_error(Code::kBadSession, "{}: found a sealed session, which is never changed; save to another file", path);
+  return make_error(Code::kBadSession, "{}: found a sealed session, which is never changed; save to another file",
+                    path);
 }
 
 // An addition to the file of the last commit; nothing when there is no such file (any more), or it is better written

@@ -191,8 +191,7 @@ class PosixFileSystem final : public FileSystem {
       ::close(fd);
       return error;
     }
-    const bool must_be_regular =
-        mode == OpenMode::kRead || mode == OpenMode::kReadDirect || mode == OpenMode::kModify;
+    const bool must_be_regular = mode == OpenMode::kRead || mode == OpenMode::kReadDirect || mode == OpenMode::kModify;
     if (!S_ISREG(info.st_mode) && must_be_regular) {
       ::close(fd);
       return make_error(Code::kIo, "{}: found {}, wanted a regular file", path,

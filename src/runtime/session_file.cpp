@@ -156,7 +156,8 @@ Result<std::vector<model::Token>> decode_tokens(const storage::Snapshot& snapsho
   ByteReader in(snapshot.tokens, snapshot.path + ": tokens", Code::kBadSession);
   const uint64_t count = snapshot.tokens.size() / sizeof(model::Token);
   if (count != snapshot.superblock.tokens || snapshot.tokens.size() % sizeof(model::Token) != 0) {
-    return in.fail("tokens", format("{} bytes", snapshot.tokens.size()), format("{} tokens", snapshot.superblock.tokens));
+    return in.fail("tokens", format("{} bytes", snapshot.tokens.size()),
+                   format("{} tokens", snapshot.superblock.tokens));
   }
   std::vector<model::Token> tokens(static_cast<size_t>(count));
   if (count != 0) std::memcpy(tokens.data(), snapshot.tokens.data(), snapshot.tokens.size());

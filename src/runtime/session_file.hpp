@@ -75,8 +75,8 @@ struct LoadRequest {
   const model::Model& model;
   model::CacheOptions cache;
   const storage::SequenceState& like;  // the new state is an empty copy
-  int64_t n_ctx = 0;       // most tokens, too
-  int64_t max_tokens = 0;  // what the memory holds
+  int64_t n_ctx = 0;                   // most tokens, too
+  int64_t max_tokens = 0;              // what the memory holds
   int n_threads = 1;
 };
 

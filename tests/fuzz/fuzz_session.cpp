@@ -95,7 +95,8 @@ std::vector<std::byte> make_file(std::span<const std::byte> input) {
   std::vector<std::byte> file(superblock.file_bytes);
   seal_pages(file, superblock, sections[storage::kTablesSection]);
   for (uint32_t i = 0; i < storage::kSections; ++i) {
-    if (!sections[i].empty()) std::memcpy(file.data() + superblock.sections[i].offset, sections[i].data(), sections[i].size());
+    if (!sections[i].empty())
+      std::memcpy(file.data() + superblock.sections[i].offset, sections[i].data(), sections[i].size());
   }
   const auto bytes = storage::encode_superblock(superblock);
   std::memcpy(file.data(), bytes.data(), bytes.size());
