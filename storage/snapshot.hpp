@@ -1,7 +1,7 @@
 // Snapshots: a sequence kept on disk, saved bit by bit and restored whole or as far as it is whole.
 //
 // A file that is new is written beside its name and renamed. Saving to it again writes only pages that changed, the
-// tables and a superblock, into space that the last commit does not refer to: after any failure the file restores to
+// tables and a superblock, into space that the last two commits do not refer to: after any failure the file restores to
 // the old state or to the new one. Restoring builds a fresh state and checks every page on the way; a damaged page
 // costs what comes after it, never more. Memory beside the state: a few MiB, the tables and the three opaque sections.
 // What model, tokens and note are is known above (src/runtime/session_file.hpp): here they are bytes with checksums.

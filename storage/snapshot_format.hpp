@@ -1,7 +1,7 @@
 // The bytes of a snapshot: a sequence on disk, as superblocks, sections and tables of pages (docs/formats.md).
 //
 // Pure functions between structures and bytes; who writes what when is snapshot.hpp. Two superblocks alternate: the
-// newer whole one wins. A commit never writes over what the commit before it refers to, so the one that lost its
+// newer whole one wins. A commit never writes over what the two commits before it refer to, so the one that lost its
 // race against a crash leaves the other whole.
 // Invariant of what decode gives: every offset is aligned, every extent lies inside file_bytes, pages of a region
 // ascend, and all pages together are no larger than the file: memory for them is paid for by the file.

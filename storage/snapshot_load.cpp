@@ -388,7 +388,7 @@ Result<std::vector<Superblock>> read_superblocks(File& file) {
     SuperblockBytes bytes{};
     const uint64_t there = std::min(kSuperblockBytes, size - std::min(size, offset));
     const auto view = std::span(bytes).first(static_cast<size_t>(there));
-    LCRUN_TRY(file.read_at(offset, view));
+    if (!view.empty()) LCRUN_TRY(file.read_at(offset, view));
     auto superblock = decode_superblock(view, file.path(), offset);
     if (superblock.has_value()) {
       found.push_back(*superblock);

@@ -1,7 +1,8 @@
 // Saving a snapshot: what is planned first is written afterwards, and the superblock comes last.
 //
 // A plan says for every page whether the last commit has it already or where it goes; the tables follow from it, so
-// their size is known before anything is written. Nothing that the last commit refers to is ever written over.
+// their size is known before anything is written. Nothing that one of the last two commits refers to is written over:
+// until the next sync the disk may know only the older one.
 #include <unistd.h>
 
 #include <algorithm>
@@ -131,12 +132,11 @@ void add_page(RegionTable& table, const PageRun& page) {
 
 using Extents = std::vector<std::pair<uint64_t, uint64_t>>;
 
-void add_extents(const SnapshotTables& tables, Extents& out) {
+void add_extents(const Superblock& superblock, const SnapshotTables& tables, Extents& out) {
+  for (const Section& section : superblock.sections) out.emplace_back(section.offset, section.bytes);
   for (const auto& layer : tables) {
     for (const auto& table : layer) {
-      for (const PageRun& run : table.runs) {
-        if (run.offset != 0) out.emplace_back(run.offset, run.count * table.extent());
-      }
+      for (const PageRun& run : table.runs) out.emplace_back(run.offset, run.count * table.extent());
     }
   }
 }
@@ -150,19 +150,17 @@ struct Commit {
 };
 
 // `last`: what the file holds already; null for a new file.
+// `older`: extents of the commit before, which may be the one that is on the disk.
 Commit plan_commit(const SaveRequest& request, const SessionId& id, const Superblock* last,
-                   const SnapshotTables* last_tables) {
+                   const SnapshotTables* last_tables, Extents older) {
   Commit commit;
   Superblock& superblock = commit.superblock;
   superblock.id = id;
   superblock.sequence = last != nullptr ? last->sequence + 1 : 1;
   superblock.sealed = request.seal;
   superblock.tokens = static_cast<uint64_t>(request.state.tokens());
-  Extents used;
-  if (last != nullptr) {
-    add_extents(*last_tables, used);
-    for (const Section& section : last->sections) used.emplace_back(section.offset, section.bytes);
-  }
+  Extents used = std::move(older);
+  if (last != nullptr) add_extents(*last, *last_tables, used);
   for (int64_t i = 0; i < request.state.n_layers(); ++i) {
     std::vector<RegionTable> layer;
     for (const Region& region : request.state.layer(i).regions) {
@@ -274,7 +272,16 @@ Result<std::optional<SaveReport>> add_to_file(FileSystem& fs, const std::string&
   const auto tables = decode_tables(*bytes, path, last);
   if (!tables.has_value() || !same_regions(*tables, request.state)) return std::optional<SaveReport>();
 
-  const Commit commit = plan_commit(request, last.id, &last, &*tables);
+  Extents older;
+  if (found->size() == 2) {
+    // The last superblock may not have reached the disk yet: what the one before refers to is kept for one more commit.
+    const auto older_bytes = read_section(file, found->back(), kTablesSection);
+    if (!older_bytes.has_value()) return std::optional<SaveReport>();
+    const auto older_tables = decode_tables(*older_bytes, path, found->back());
+    if (!older_tables.has_value()) return std::optional<SaveReport>();
+    add_extents(found->back(), *older_tables, older);
+  }
+  const Commit commit = plan_commit(request, last.id, &last, &*tables, std::move(older));
   if (commit.dead_bytes > commit.superblock.file_bytes / 2 + kMaxDeadBytes) return std::optional<SaveReport>();
   SaveReport report;
   LCRUN_TRY(write_contents(file, request, commit, report));
@@ -302,7 +309,7 @@ Status check_not_sealed(FileSystem& fs, const std::string& path) {
 
 Result<SaveReport> write_new_file(FileSystem& fs, const std::string& temporary, const SaveRequest& request) {
   LCRUN_ASSIGN(const SessionId id, random_session_id());
-  const Commit commit = plan_commit(request, id, nullptr, nullptr);
+  const Commit commit = plan_commit(request, id, nullptr, nullptr, {});
   SaveReport report;
   report.whole = true;
   LCRUN_ASSIGN(auto file, fs.open(temporary, OpenMode::kReplace));

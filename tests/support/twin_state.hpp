@@ -1,0 +1,110 @@
+// A sequence whose every byte follows from its tokens: blocks that grow, a ring and a fixed state, and a check that a
+// state is the one of a prefix of given tokens. For tests of saving and restoring.
+//
+// Rows hold their token and position, the fixed state a hash of all tokens before; so a row from another timeline, an
+// older fixed state or a hole shows.
+#pragma once
+
+#include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "src/base/format.hpp"
+#include "storage/region.hpp"
+
+namespace lcrun::test {
+
+constexpr uint64_t kTwinRowBytes = 16;
+constexpr int64_t kTwinWindow = 70;
+
+inline std::vector<std::vector<storage::RegionSpec>> twin_specs() {
+  using storage::RegionKind;
+  const uint64_t block = kTwinRowBytes * storage::kBlockTokens;
+  return {{{RegionKind::kAppend, "kv", block, 0}},
+          {{RegionKind::kRing, "kv", block, kTwinWindow}, {RegionKind::kFixed, "ssm", 100, 0}},
+          {{RegionKind::kAppend, "kv", 2 * block, 0}}};
+}
+
+inline storage::SequenceState twin_state() {
+  auto state = storage::SequenceState::create(twin_specs()).value();
+  state.keep_marks(uint64_t{1} << 20);
+  return state;
+}
+
+inline uint64_t twin_hash(const std::vector<int32_t>& tokens, int64_t n) {
+  uint64_t hash = 1469598103934665603ULL;
+  for (int64_t i = 0; i < n; ++i) {
+    hash = (hash ^ static_cast<uint64_t>(tokens[static_cast<size_t>(i)])) * 1099511628211ULL;
+  }
+  return hash;
+}
+
+inline uint64_t twin_row(const std::vector<int32_t>& tokens, int64_t row) {
+  return static_cast<uint64_t>(row) << 32 | static_cast<uint32_t>(tokens[static_cast<size_t>(row)]);
+}
+
+// Makes the state that of `tokens`, one step of at most `step` tokens after another; those it has must be a prefix.
+inline void twin_extend(storage::SequenceState& state, const std::vector<int32_t>& tokens, int64_t step = 64) {
+  while (state.tokens() < static_cast<int64_t>(tokens.size())) {
+    // Marks lie between steps.
+    const int64_t to_mark = storage::kMarkSpacing - state.tokens() % storage::kMarkSpacing;
+    const int64_t n = std::min({step, to_mark, static_cast<int64_t>(tokens.size()) - state.tokens()});
+    for (int64_t i = 0; i < state.n_layers(); ++i) {
+      for (auto& region : state.layer(i).regions) {
+        if (region.spec().kind == storage::RegionKind::kFixed) {
+          const uint64_t hash = twin_hash(tokens, state.tokens() + n);
+          std::memcpy(region.fixed().data(), &hash, sizeof(hash));
+          continue;
+        }
+        if (!region.reserve_rows(n).has_value()) return;
+        const auto stride = static_cast<int64_t>(region.spec().block_bytes) / storage::kBlockTokens;
+        for (int64_t row = region.rows(); row < region.rows() + n; ++row) {
+          const uint64_t value = twin_row(tokens, row);
+          std::memcpy(region.block(row / storage::kBlockTokens) + row % storage::kBlockTokens * stride, &value,
+                      sizeof(value));
+        }
+      }
+    }
+    state.commit(n);
+  }
+}
+
+// "" if the state is that of its first tokens() of `tokens`; otherwise what is wrong. Marks too: the state can go back
+// to what it says it can.
+inline std::string twin_difference(storage::SequenceState& state, const std::vector<int32_t>& tokens) {
+  const int64_t n = state.tokens();
+  if (n > static_cast<int64_t>(tokens.size())) return format("{} tokens of {}", n, tokens.size());
+  for (int64_t i = 0; i < state.n_layers(); ++i) {
+    for (auto& region : state.layer(i).regions) {
+      if (region.rows() != n) return format("layer {}: {} rows, wanted {}", i, region.rows(), n);
+      if (region.spec().kind == storage::RegionKind::kFixed) {
+        uint64_t found = 0;
+        std::memcpy(&found, std::as_const(region).fixed().data(), sizeof(found));
+        if (n != 0 && found != twin_hash(tokens, n)) return format("layer {}: another fixed state", i);
+        for (const auto& mark : region.fixed_marks()) {
+          std::memcpy(&found, mark.bytes->data(), sizeof(found));
+          if (found != twin_hash(tokens, mark.rows)) return format("layer {}: another mark at {}", i, mark.rows);
+        }
+        continue;
+      }
+      const auto stride = static_cast<int64_t>(region.spec().block_bytes) / storage::kBlockTokens;
+      int64_t found_rows = 0;
+      for (const int64_t b : region.held_blocks()) {
+        const auto data = region.read_block(b);
+        if (!data.has_value()) return data.error().message;
+        for (int64_t row = b * storage::kBlockTokens; row < std::min(n, (b + 1) * storage::kBlockTokens); ++row) {
+          uint64_t value = 0;
+          std::memcpy(&value, data->data() + row % storage::kBlockTokens * stride, sizeof(value));
+          if (value != twin_row(tokens, row)) return format("layer {}: another row {}", i, row);
+          ++found_rows;
+        }
+      }
+      const bool is_ring = region.spec().kind == storage::RegionKind::kRing;
+      if (found_rows < (is_ring ? std::min(n, kTwinWindow) : n)) return format("layer {}: {} rows", i, found_rows);
+    }
+  }
+  return "";
+}
+
+}  // namespace lcrun::test
