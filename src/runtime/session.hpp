@@ -94,8 +94,8 @@ class Session {
   };
   Result<storage::SaveReport> save(FileSystem& fs, const std::string& path, const SaveOptions& options);
   Result<storage::SaveReport> save(FileSystem& fs, const std::string& path) { return save(fs, path, SaveOptions()); }
-  // Replaces tokens and state. kBadSession: missing, damaged beyond use, of another model or of other cache types; then
-  // nothing has changed. A file with damaged pages gives as many tokens as it can: sync(tokens) computes the rest.
+  // Replaces tokens and state. kBadSession: missing, damaged beyond use, of another model or of other cache types;
+  // then nothing has changed. A file with damaged pages gives as many tokens as it can: sync(tokens) computes the rest.
   struct Restored {
     std::vector<Token> tokens;  // all that the file tells of; the session holds the first ones
     std::string note;
