@@ -77,8 +77,8 @@ class Session {
   Status score(std::span<const Token> tokens, int64_t n_scored, const LogitsSink& sink,
                const ProgressCallback& progress = {});
   void clear();
-  // Grows to `tokens` as if they had been read, with copies of the blocks there are (storage/region.hpp): a cache of the
-  // right size for measurements, whose logits mean nothing. What is there and what is wanted are whole blocks of 64.
+  // Grows to `tokens` as if they had been read, with copies of the blocks there are (storage/region.hpp): a cache of
+  // the right size for measurements, whose logits mean nothing. Both lengths are whole blocks of 64.
   Status pretend(std::span<const Token> tokens);
 
   // Bytes of cache held now, and of the buffers of a step.
