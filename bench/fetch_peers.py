@@ -3,10 +3,10 @@
 
     bench/fetch_peers.py [TARGET...]      (default: llama-bench) prints the path of each
 
-llama-bench, or any other target of llama.cpp, is built from PyPI's llama-cpp-python source package; peer_logits is our
-program (bench/peer_logits.cpp) linked with its libraries; openvino is a launcher of bench/openvino_bench.py in an
-environment that has OpenVINO GenAI's wheel; onednn is oneDNN's library, for bench_onednn; matplotlib is a Python that
-can run bench/plot_depth.py.
+llama-bench, or any other target of llama.cpp, is built from PyPI's llama-cpp-python source package; peer_logits and
+peer_session are programs of ours (bench/peer_*.cpp) linked with its libraries; openvino is a launcher of
+bench/openvino_bench.py in an environment that has OpenVINO GenAI's wheel; onednn is oneDNN's library, for bench_onednn;
+matplotlib is a Python that can run bench/plot_depth.py.
 Everything stays in the cache folder (~/.cache/lcrun/peers); nothing of it enters this project. The peer is built
 for the very machine it runs on (GGML_NATIVE=ON): it gets every instruction that its authors can use here.
 """
@@ -19,7 +19,7 @@ import tarfile
 from pathlib import Path
 
 VERSION = "0.3.36"
-PEER_LOGITS = "peer_logits"
+OUR_PROGRAMS = ("peer_logits", "peer_session")
 OPENVINO = ["openvino-genai==2026.4.1.0", "numpy==2.4.6"]
 ONEDNN = ["onednn-cpu-gomp==2023.2.0"]  # oneDNN 3.2, on the OpenMP that we use too
 MATPLOTLIB = ["matplotlib==3.11.2"]
@@ -76,10 +76,10 @@ def source(cache, binaries):
     return llama
 
 
-def build_peer_logits(llama, build):
-    """Compiles our program and links it with the peer's static libraries."""
-    source_file = Path(__file__).resolve().parent / "peer_logits.cpp"
-    target = build / "bin" / PEER_LOGITS
+def build_program(name, llama, build):
+    """Compiles a program of ours and links it with the peer's static libraries."""
+    source_file = Path(__file__).resolve().parent / f"{name}.cpp"
+    target = build / "bin" / name
     libraries = [build / name for name in ("src/libllama.a", "ggml/src/libggml.a", "ggml/src/libggml-cpu.a",
                                            "ggml/src/libggml-base.a")]
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -97,10 +97,10 @@ def build_llama(cache, targets):
     if not (build / "build.ninja").exists():
         run(binaries / "cmake", "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={binaries / 'ninja'}", "-S", llama, "-B", build,
             *CMAKE_OPTIONS)
-    of_peer = ["llama" if target == PEER_LOGITS else target for target in targets]
+    of_peer = ["llama" if target in OUR_PROGRAMS else target for target in targets]
     run(binaries / "cmake", "--build", build, "--target", *of_peer, "--parallel", len(os.sched_getaffinity(0)))
-    if PEER_LOGITS in targets:
-        build_peer_logits(llama, build)
+    for name in set(targets).intersection(OUR_PROGRAMS):
+        build_program(name, llama, build)
     return {target: build / "bin" / target for target in targets}
 
 

@@ -8,6 +8,7 @@
 #include "src/base/format.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/support/tiny_session.hpp"
+#include "tests/support/twin_state.hpp"
 
 using namespace lcrun;
 using namespace lcrun::runtime;
@@ -232,4 +233,52 @@ TEST_CASE("a session longer than the context is refused", "[runtime][session_fil
   auto small = open_tiny_session(model, options);
   CHECK_FALSE(small.load(posix_file_system(), path).has_value());
   CHECK(small.tokens().empty());
+}
+
+namespace {
+
+// What tests/golden/session_v2.bin holds: made by the code of the day on which format 2 was settled.
+SessionIdentity golden_identity() {
+  SessionIdentity identity;
+  identity.state_format = 1;
+  for (size_t i = 0; i < 16; ++i) identity.model[i] = static_cast<uint8_t>(i);
+  identity.type_k = 8;
+  identity.type_v = 2;
+  identity.rope[3] = 9;
+  identity.n_vocab = 1000;
+  identity.n_ctx = 4096;
+  identity.architecture = "llama";
+  identity.model_path = "model.gguf";
+  return identity;
+}
+
+std::vector<Token> golden_tokens(int64_t n) {
+  std::vector<Token> tokens;
+  for (int64_t i = 0; i < n; ++i) tokens.push_back(static_cast<Token>((i * 7919 + 5) % 1000));
+  return tokens;
+}
+
+const std::string kGolden = LCRUN_TEST_ROOT "/golden/session_v2.bin";
+
+}  // namespace
+
+TEST_CASE("a file of format 2 is read for ever", "[runtime][session_file]") {
+  auto snapshot = storage::open_snapshot(posix_file_system(), kGolden).value();
+  CHECK(snapshot.damage.empty());
+  CHECK(snapshot.superblock.sequence == 2);
+  CHECK_FALSE(snapshot.superblock.sealed);
+  CHECK(snapshot.identity == encode_identity(golden_identity()));
+  const auto identity = decode_identity(snapshot.identity, "golden").value();
+  CHECK(identity.architecture == "llama");
+  CHECK(identity.n_ctx == 4096);
+  CHECK(decode_tokens(snapshot, 1000).value() == golden_tokens(600));
+  const auto extra = decode_extra(snapshot, 1000).value();
+  REQUIRE(extra.logits.size() == 1000);
+  CHECK(extra.logits[7] == 3.5F);
+  CHECK(extra.note == "a note");
+  auto state = test::twin_state();
+  REQUIRE(storage::restore_snapshot(snapshot, state, 2).value() == 600);
+  CHECK(test::twin_difference(state, golden_tokens(600)) == "");
+  CHECK(state.truncation_point(560) == 512);  // the mark
+  CHECK(storage::verify_snapshot(snapshot, 1).value() == 0);
 }
