@@ -262,21 +262,37 @@ Status Session::score(std::span<const Token> tokens, int64_t n_scored, const Log
 }
 
 Result<storage::SaveReport> Session::save(FileSystem& fs, const std::string& path, const SaveOptions& options) {
-  LCRUN_ASSIGN(const auto report,
-               save_session_file(fs, path,
-                                 {.model = *model_,
-                                  .cache = options_.cache,
-                                  .n_ctx = options_.n_ctx,
-                                  .tokens = tokens_,
-                                  .logits = logits(),
-                                  .state = state_,
-                                  .note = options.note,
-                                  .sync = options.sync,
-                                  .seal = options.seal,
-                                  .n_threads = options_.n_threads_batch,
-                                  .last = path == file_path_ ? file_stamp_ : storage::SnapshotStamp()}));
+  const auto attempt = [&] {
+    return save_session_file(fs, path,
+                             {.model = *model_,
+                              .cache = options_.cache,
+                              .n_ctx = options_.n_ctx,
+                              .tokens = tokens_,
+                              .logits = logits(),
+                              .state = state_,
+                              .note = options.note,
+                              .sync = options.sync,
+                              .seal = options.seal,
+                              .n_threads = options_.n_threads_batch,
+                              .last = path == file_path_ ? file_stamp_ : storage::SnapshotStamp()});
+  };
+  auto report = attempt();
+  // A page of the cache that the disk has lost.
+  for (int i = 0; !report.has_value() && state_.lost_row().has_value() && i < kMostLosses; ++i) {
+    log(LogLevel::kWarn, "{}; its tokens are read again", report.error().message);
+    const Status again = read_lost_again();
+    if (again.has_value()) report = attempt();
+    if (!again.has_value() && !state_.lost_row().has_value()) {
+      recover();
+      return again.error();
+    }
+  }
+  if (!report.has_value()) {
+    if (state_.tokens() < static_cast<int64_t>(tokens_.size())) recover();
+    return report;
+  }
   file_path_ = path;
-  file_stamp_ = report.stamp;
+  file_stamp_ = report->stamp;
   state_.mark_saved();
   return report;
 }

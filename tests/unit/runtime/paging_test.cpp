@@ -201,3 +201,32 @@ TEST_CASE("a saved session is the same from pages and from memory", "[runtime][p
     CHECK(again.reused_tokens() == 650);
   }
 }
+
+TEST_CASE("a session whose disk loses pages is saved as if it had not", "[runtime][paging]") {
+  using storage::Fault;
+  const auto tokens = random_tokens(900, kTinyVocab, 3);
+  test::TempDir dir;
+  const std::string path = dir.path() + "/s";
+  const auto model = load_tiny("llama");
+  auto whole = open_in_memory(model);
+  const auto want = sync_copy(whole, tokens);
+  for (const Fault fault : {Fault::kFlipOnWrite, Fault::kLostWrite, Fault::kFlipOnRead}) {
+    CAPTURE(storage::fault_name(fault));
+    Disk disk;
+    disk.faults.seed = 6;
+    disk.faults.per_thousand[static_cast<size_t>(fault)] = 60;
+    auto paged = open_paged(model, disk);
+    sync_copy(paged, {tokens.data(), 850});
+    const auto saved = paged.save(posix_file_system(), path);
+    if (!saved.has_value()) {
+      CHECK(saved.error().code == Code::kIo);
+    } else {
+      auto memory = open_in_memory(model);
+      REQUIRE(memory.load(posix_file_system(), path).has_value());
+      CHECK(memory.tokens().size() == 850);
+      CHECK(sync_copy(memory, tokens) == want);
+      CHECK(memory.reused_tokens() == 850);
+    }
+    CHECK(sync_copy(paged, tokens) == want);
+  }
+}
