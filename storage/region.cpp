@@ -148,6 +148,8 @@ int64_t Region::truncation_point(int64_t n) const {
     for (const auto& mark : fixed_marks_) best = mark.rows <= n ? mark.rows : best;
     return best;
   }
+  // Without a window before it, the first token of a block reads nothing.
+  const int64_t fallback = spec_.window == 0 ? n / kBlockTokens * kBlockTokens : 0;
   // Runs of blocks that are held, from the last to the first.
   std::vector<int64_t> held = held_blocks();
   for (size_t end = held.size(); end > 0;) {
@@ -157,7 +159,7 @@ int64_t Region::truncation_point(int64_t n) const {
     if (point > held[first] * kBlockTokens && first_needed_block(point) >= held[first]) return point;
     end = first;
   }
-  return 0;
+  return fallback;
 }
 
 // Sorts what is held for a region of that many rows: blocks that the next token may read, or slack before them, into

@@ -36,7 +36,7 @@ struct RegionSpec {
   RegionKind kind = RegionKind::kAppend;
   std::string name;          // "kv", "conv", "ssm": part of the session file
   uint64_t block_bytes = 0;  // Append, Ring: bytes of one block of 64 rows. Fixed: bytes in all
-  int64_t window = 0;        // Ring: the token at position p may read rows from p - window on
+  int64_t window = 0;        // Ring: the token at position p may read rows from p - window on, and its own block
 };
 
 class Region {

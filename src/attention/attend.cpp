@@ -51,15 +51,18 @@ struct Geometry {
   int64_t v_index;
   bool codes_q;  // keys are quantised: queries become codes
 
-  explicit Geometry(const AttnParams& params)
-      : group(params.n_heads / params.layout.n_kv_heads),
-        o_stride(round_up(params.layout.v_dim, kernels::kValuePad)),
+  bool has_shared;  // keys are cached less one that they share
+
+  Geometry(const AttnParams& params, const KvLayout& layout)
+      : group(params.n_heads / layout.n_kv_heads),
+        o_stride(round_up(layout.v_dim, kernels::kValuePad)),
         tile_tokens(std::max<int64_t>(1, kTileRows / group)),
-        head_bytes(params.layout.head_bytes()),
-        k_bytes(part_bytes(params.layout.k_type, params.layout.k_dim)),
-        k_index(kv_index(params.layout.k_type)),
-        v_index(kv_index(params.layout.v_type)),
-        codes_q(is_quantised(params.layout.k_type)) {}
+        head_bytes(layout.head_bytes()),
+        k_bytes(key_part_bytes(layout.k_type, layout.k_dim)),
+        k_index(kv_index(layout.k_type)),
+        v_index(kv_index(layout.v_type)),
+        codes_q(is_quantised(layout.k_type)),
+        has_shared(layout.k_type == DType::kQ4_0) {}
 
   bool is_few(int64_t n_queries) const { return n_queries <= std::min(kFewQueries, tile_tokens); }
 };
@@ -71,6 +74,7 @@ struct TileScratch {
   float* q = nullptr;        // [rows, k_dim]
   int16_t* codes = nullptr;  // [rows, k_dim]
   float* scales = nullptr;   // [rows]
+  float* shared = nullptr;   // [k_dim padded to 64]
   float* s = nullptr;        // [rows, 64]
   int16_t* w = nullptr;      // [rows, 64]
   float* decay = nullptr;    // [rows]
@@ -92,6 +96,7 @@ struct TileScratch {
     q = place(rows * k_dim);
     codes = reinterpret_cast<int16_t*>(place(rows * k_dim / 2));
     scales = place(rows);
+    shared = place(round_up(k_dim, kKvBlock));
     s = place(rows * kKvBlock);
     w = reinterpret_cast<int16_t*>(place(rows * kKvBlock / 2));
     decay = place(rows);
@@ -124,7 +129,8 @@ struct Needs {
 class Executor {
  public:
   Executor(const AttnParams& params, storage::Region& kv, const Plan& plan, int64_t pos0, MatView q, MatView o)
-      : params_(params), kv_(kv), plan_(plan), pos0_(pos0), q_(q), o_(o), geometry_(params) {}
+      : params_(params), kv_(kv), plan_(plan), pos0_(pos0), q_(q), o_(o),
+        geometry_(params, params.layout), open_geometry_(params, params.layout.open_form()) {}
 
   Status run(Workspace& scratch, int n_threads);
 
@@ -150,13 +156,26 @@ class Executor {
   void scatter(int64_t kv_head, int64_t first, int64_t count, const AttnPartial& total) const;
   void visit_span(int64_t kv_head, int64_t first, int64_t count, int64_t span, const TileScratch& scratch,
                   const AttnPartial& partial, int64_t fetch_end) const;
-  void visit_block(int64_t kv_head, int64_t first, int64_t count, int64_t block, Segment rows,
-                   const TileScratch& scratch, const AttnPartial& partial, int64_t fetch_end) const;
+  // Queries [first + skipped, first + count) of a tile that begins at `first`, and a block of 64 keys.
+  struct Visit {
+    int64_t kv_head;
+    int64_t first;
+    int64_t skipped;
+    int64_t count;
+    int64_t block;
+    Segment rows;
+    int64_t fetch_end;
+  };
+  void visit_block(const Visit& visit, const TileScratch& scratch, const AttnPartial& partial) const;
+  void visit_form(const Visit& visit, bool is_open, const TileScratch& scratch, const AttnPartial& partial) const;
   // This head's part of a block.
-  const std::byte* head_part(int64_t block, int64_t kv_head) const {
+  const std::byte* head_part(int64_t block, int64_t kv_head, bool is_open) const {
+    if (is_open) return params_.open->block(block) + static_cast<uint64_t>(kv_head) * open_geometry_.head_bytes;
     return kv_.block(block) + static_cast<uint64_t>(kv_head) * geometry_.head_bytes;
   }
-  void compute(const AttnTile& tile, const std::byte* head, const TileScratch& scratch) const;
+  void compute(const AttnTile& tile, const std::byte* head, int64_t sharing, const Geometry& geometry,
+               const TileScratch& scratch) const;
+  void add_shared(const AttnTile& tile, const std::byte* k_part, int64_t sharing, float* shared) const;
 
   // First cached row that the query at `pos` may see.
   int64_t floor_of(int64_t pos) const {
@@ -177,6 +196,8 @@ class Executor {
   const MatView q_;
   const MatView o_;
   const Geometry geometry_;
+  const Geometry open_geometry_;  // of a query's own block, where the layout is sealed
+  const kernels::OpSlots& ops_ = kernels::active().ops;
   const kernels::AttentionSlots& kernel_ = kernels::active().attention;
   std::array<storage::BlockRange, kMostRanges> ranges_{};
 };
@@ -241,22 +262,39 @@ void Executor::scatter(int64_t kv_head, int64_t first, int64_t count, const Attn
   }
 }
 
-void Executor::compute(const AttnTile& tile, const std::byte* head, const TileScratch& scratch) const {
+// The first `sharing` keys were cached less one that they share: what it adds to their scores is the same for all.
+void Executor::add_shared(const AttnTile& tile, const std::byte* k_part, int64_t sharing, float* shared) const {
+  constexpr std::array<float, kKvBlock> kOnes = [] {
+    std::array<float, kKvBlock> ones{};
+    ones.fill(1.0F);
+    return ones;
+  }();
+  const std::byte* halves = shared_key(k_part, tile.k_dim);
+  kernel_.k_tile[kv_index(DType::kF16)](halves, ceil_div(tile.k_dim, kKvBlock), reinterpret_cast<std::byte*>(shared));
+  for (int64_t row = 0; row < tile.rows; ++row) {
+    const float shift = ops_.dot(tile.q + row * tile.k_dim, shared, tile.k_dim);
+    ops_.add_scaled(tile.s + row * kKvBlock, kOnes.data(), shift, sharing);
+  }
+}
+
+void Executor::compute(const AttnTile& tile, const std::byte* head, int64_t sharing, const Geometry& geometry,
+                       const TileScratch& scratch) const {
   const std::byte* k_part = head;
-  const std::byte* v_part = head + geometry_.k_bytes;
+  const std::byte* v_part = head + geometry.k_bytes;
   const int64_t k_dim = params_.layout.k_dim;
   const int64_t v_dim = params_.layout.v_dim;
   const bool is_direct = tile.rows <= kDirectRows;
-  const int64_t k_index = geometry_.k_index;
-  const int64_t v_index = geometry_.v_index;
+  const int64_t k_index = geometry.k_index;
+  const int64_t v_index = geometry.v_index;
   if (is_direct || k_index == 0) {  // floats are tiles as they lie
     kernel_.scores[k_index](tile, k_part);
   } else {
     kernel_.k_tile[k_index](k_part, k_dim, scratch.k);
     kernel_.scores_of_tile[k_index](tile, scratch.k);
   }
+  if (geometry.has_shared) add_shared(tile, k_part, sharing, scratch.shared);
   kernel_.softmax[v_index](tile);
-  if (v_dim == geometry_.o_stride && (is_direct || v_index == 0)) {
+  if (v_dim == geometry.o_stride && (is_direct || v_index == 0)) {
     kernel_.accumulate[v_index](tile, v_part);
   } else {
     kernel_.v_tile[v_index](v_part, v_dim, scratch.v);
@@ -264,17 +302,29 @@ void Executor::compute(const AttnTile& tile, const std::byte* head, const TileSc
   }
 }
 
-// Queries [first, first + count) meet rows `rows` of one block. The queries that see any of it are neighbours.
-void Executor::visit_block(int64_t kv_head, int64_t first, int64_t count, int64_t block, Segment rows,
-                           const TileScratch& scratch, const AttnPartial& partial, int64_t fetch_end) const {
-  const int64_t base = block * kKvBlock;
-  const int64_t head = pos0_ + first;
+// Queries whose own block this is come first and read it open, if the layout is sealed.
+void Executor::visit_block(const Visit& visit, const TileScratch& scratch, const AttnPartial& partial) const {
+  Visit own = visit, later = visit;
+  const int64_t end = (visit.block + 1) * kKvBlock - (pos0_ + visit.first);
+  own.count = params_.open == nullptr ? 0 : std::clamp<int64_t>(end, 0, visit.count);
+  later.skipped = own.count;
+  if (own.count > 0) visit_form(own, true, scratch, partial);
+  if (later.skipped < later.count) visit_form(later, false, scratch, partial);
+}
+
+// Some queries meet rows of one block in one form. The queries that see any of it are neighbours.
+void Executor::visit_form(const Visit& visit, bool is_open, const TileScratch& scratch,
+                          const AttnPartial& partial) const {
+  const Segment& rows = visit.rows;
+  const int64_t base = visit.block * kKvBlock;
+  const int64_t head = pos0_ + visit.first;
+  const int64_t count = visit.count;
   AttnTile tile;
-  tile.whole = rows.first_row <= base && base + kKvBlock <= std::min(rows.end_row, head + 1) &&
+  tile.whole = rows.first_row <= base && base + kKvBlock <= std::min(rows.end_row, head + visit.skipped + 1) &&
                floor_of(head + count - 1) <= base;
-  int64_t begin = tile.whole ? 0 : count;
+  int64_t begin = tile.whole ? visit.skipped : count;
   int64_t end = tile.whole ? count : 0;
-  for (int64_t t = 0; t < count && !tile.whole; ++t) {
+  for (int64_t t = visit.skipped; t < count && !tile.whole; ++t) {
     const int64_t lo = std::max({rows.first_row, floor_of(head + t), base}) - base;
     const int64_t hi = std::min({rows.end_row, head + t + 1, base + kKvBlock}) - base;
     if (hi <= lo) continue;
@@ -301,11 +351,12 @@ void Executor::visit_block(int64_t kv_head, int64_t first, int64_t count, int64_
   tile.gain = scratch.gain;
   tile.lo = scratch.lo + row;
   tile.hi = scratch.hi + row;
-  const std::byte* part = head_part(block, kv_head);
-  const bool is_last = base + kKvBlock >= fetch_end;
-  tile.after_k = static_cast<int64_t>(geometry_.k_bytes);
-  tile.after_v = is_last ? 0 : head_part(block + 1, kv_head) - (part + geometry_.k_bytes);
-  compute(tile, part, scratch);
+  const Geometry& geometry = is_open ? open_geometry_ : geometry_;
+  const std::byte* part = head_part(visit.block, visit.kv_head, is_open);
+  const bool is_last = is_open || base + kKvBlock >= visit.fetch_end;
+  tile.after_k = static_cast<int64_t>(geometry.k_bytes);
+  tile.after_v = is_last ? 0 : head_part(visit.block + 1, visit.kv_head, false) - (part + geometry.k_bytes);
+  compute(tile, part, sharing_keys(visit.block), geometry, scratch);
 }
 
 // Rows before fetch_end will be read by this worker next.
@@ -316,7 +367,7 @@ void Executor::visit_span(int64_t kv_head, int64_t first, int64_t count, int64_t
   for (const Segment& segment : plan_.segments) {
     const Segment rows{std::max(segment.first_row, low), std::min(segment.end_row, high)};
     for (int64_t block = rows.first_row / kKvBlock; block * kKvBlock < rows.end_row; ++block) {
-      visit_block(kv_head, first, count, block, rows, scratch, partial, std::min(segment.end_row, fetch_end));
+      visit_block({kv_head, first, 0, count, block, rows, std::min(segment.end_row, fetch_end)}, scratch, partial);
     }
   }
 }
@@ -421,7 +472,7 @@ Segment dense_segment(const AttnParams& params, int64_t pos0, int64_t n) {
 }
 
 uint64_t attend_scratch_bytes(const AttnParams& params, int64_t n_queries, int n_threads) {
-  const Geometry geometry(params);
+  const Geometry geometry(params, params.layout);
   const Needs needs(params, geometry, std::max<int64_t>(1, n_queries));
   const int64_t workers = std::max(1, n_threads);
   return Workspace::bytes_of<float>(needs.thread_floats * workers) + Workspace::bytes_of<float>(needs.total_floats);

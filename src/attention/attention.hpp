@@ -24,6 +24,11 @@ struct KvLayout {
   DType k_type = DType::kF16;  // F32 F16 BF16 Q8_0 Q4_0; rows of Q4_0 are kept rotated (rotation.hpp)
   DType v_type = DType::kF16;
 
+  // A cache with Q4_0 is sealed block by block: rows wait in an open block until their block is full, and keys are
+  // then rounded less their mean. open_form() is the layout of open blocks: F16 in place of Q4_0.
+  bool is_sealed() const { return k_type == DType::kQ4_0 || v_type == DType::kQ4_0; }
+  KvLayout open_form() const;
+
   // Extent of one block: all KV heads one after another, each head's K then V.
   uint64_t head_bytes() const;
   uint64_t block_bytes() const { return head_bytes() * static_cast<uint64_t>(n_kv_heads); }
@@ -33,10 +38,15 @@ struct KvLayout {
   Status check() const;
 };
 
-// Encodes one token's keys and values into row `row` (0..63) of a block.  // k [n_kv_heads * k_dim], v likewise
+// Encodes one token's keys and values into row `row` (0..63) of a block. Nothing is taken off Q4_0 keys: their
+// shared key must be the zeros of a new block.  // k [n_kv_heads * k_dim], v likewise
 void encode_kv(const KvLayout& layout, const float* k, const float* v, int64_t row, std::byte* block);
-// The inverse, for tests and probes.
-void decode_kv(const KvLayout& layout, const std::byte* block, int64_t row, float* k, float* v);
+// The same into an open block of a sealed layout: rotated as the sealed block will be, but not rounded to 4 bits.
+void encode_open(const KvLayout& layout, const float* k, const float* v, int64_t row, std::byte* open);
+// Makes a block of an open one whose 64 rows are all written. `index` is its place in the sequence.
+void seal_kv(const KvLayout& layout, int64_t index, const std::byte* open, std::byte* block);
+// The inverse, for tests and probes. `index` is the block's place in the sequence.
+void decode_kv(const KvLayout& layout, const std::byte* block, int64_t row, float* k, float* v, int64_t index = 1);
 
 // Rows [first_row, end_row) of the cache, absolute positions. One segment today for dense and window layers;
 // selectors add more (docs/architecture.md, "plan").
@@ -52,6 +62,9 @@ struct AttnParams {
   float soft_cap = 0.0F;         // 0 = none
   int64_t window = 0;            // 0 = all; else query p sees keys (p - window, p]
   const float* sinks = nullptr;  // [n_heads] extra logits without a value (gpt-oss), or null
+  // Sealed layouts: where the open blocks of the batch are. A query reads its own block there, however much of it is
+  // written, and earlier ones sealed: what it sees depends on its position alone. Null: all blocks are read sealed.
+  const storage::Region* open = nullptr;
 };
 
 // Rows a batch [pos0, pos0 + n) must be able to read.

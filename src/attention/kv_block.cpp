@@ -1,4 +1,4 @@
-// Blocks of keys and values: sizes, encoding through the kernel table, and a plain decoder.
+// Blocks of keys and values: sizes, encoding through the kernel table, sealing, and a plain decoder.
 //
 // decode_kv is written from the description in docs/formats.md with no vector code: tests hold the kernels' readers
 // against it.
@@ -113,6 +113,47 @@ const float* as_cached(DType dtype, const float* x, int64_t dim, float* buffer) 
   return buffer;
 }
 
+// The mean of a key dimension over the rows of a block, in an order of its own so that it is the same everywhere.
+float mean_of(const float* x) {
+  constexpr int64_t kSums = 8;
+  float sums[kSums] = {};
+  for (int64_t i = 0; i < kKvBlock; i += kSums) {
+    for (int64_t j = 0; j < kSums; ++j) sums[j] += x[i + j];
+  }
+  float total = 0.0F;
+  for (const float sum : sums) total += sum;
+  return total / static_cast<float>(kKvBlock);
+}
+
+// Keys of one head, a row at a time, less what they share: their mean, or in block 0 the first key.
+void seal_keys(const std::byte* open, int64_t dim, int64_t index, std::byte* part) {
+  const kernels::AttentionSlots& kernel = kernels::active().attention;
+  std::byte* shared = part + part_bytes(DType::kQ4_0, dim);
+  float rows[kKvBlock * kernels::kMaxHeadDim];
+  for (int64_t group = 0; group < dim; group += kGroup) {
+    float tile[kGroup * kKvBlock];
+    kernel.k_tile[kv_index(DType::kF16)](open + group * kKvBlock * 2, kGroup, reinterpret_cast<std::byte*>(tile));
+    for (int64_t d = 0; d < kGroup; ++d) {
+      const float* x = tile + d * kKvBlock;
+      const uint16_t half = quant::f32_to_f16(index == 0 ? x[0] : mean_of(x));
+      const float shift = quant::f16_to_f32(half);
+      std::memcpy(shared + (group + d) * 2, &half, sizeof(half));
+      for (int64_t i = 0; i < kKvBlock; ++i) rows[i * dim + group + d] = x[i] - (i < sharing_keys(index) ? shift : 0.0F);
+    }
+  }
+  for (int64_t i = 0; i < kKvBlock; ++i) kernel.encode_k[kv_index(DType::kQ4_0)](rows + i * dim, dim, i, part);
+}
+
+void seal_values(const std::byte* open, int64_t dim, std::byte* part) {
+  const kernels::AttentionSlots& kernel = kernels::active().attention;
+  float row[kernels::kMaxHeadDim + kernels::kValuePad];
+  const auto* halves = reinterpret_cast<const uint16_t*>(open);
+  for (int64_t i = 0; i < kKvBlock; ++i) {
+    for (int64_t d = 0; d < dim; ++d) row[d] = quant::f16_to_f32(halves[i * dim + d]);
+    kernel.encode_v[kv_index(DType::kQ4_0)](row, dim, i, part);
+  }
+}
+
 }  // namespace
 
 int64_t kv_index(DType dtype) {
@@ -133,9 +174,25 @@ uint64_t part_bytes(DType dtype, int64_t dim) {
   return static_cast<uint64_t>(kKvBlock * (dim * type->bits / 8 + scales));
 }
 
-uint64_t KvLayout::head_bytes() const { return part_bytes(k_type, k_dim) + part_bytes(v_type, v_dim); }
+uint64_t key_part_bytes(DType dtype, int64_t dim) {
+  const int64_t padded = (dim + kKvBlock - 1) / kKvBlock * kKvBlock;
+  return part_bytes(dtype, dim) + (dtype == DType::kQ4_0 ? static_cast<uint64_t>(padded) * 2 : 0);
+}
 
-const char* KvLayout::region_name() const { return is_rotated(k_type) || is_rotated(v_type) ? "kv_rotated" : "kv"; }
+const std::byte* shared_key(const std::byte* k_part, int64_t dim) { return k_part + part_bytes(DType::kQ4_0, dim); }
+
+int64_t sharing_keys(int64_t index) { return index == 0 ? 1 : kKvBlock; }
+
+uint64_t KvLayout::head_bytes() const { return key_part_bytes(k_type, k_dim) + part_bytes(v_type, v_dim); }
+
+const char* KvLayout::region_name() const { return is_sealed() ? "kv_sealed" : "kv"; }
+
+KvLayout KvLayout::open_form() const {
+  KvLayout open = *this;
+  if (k_type == DType::kQ4_0) open.k_type = DType::kF16;
+  if (v_type == DType::kQ4_0) open.v_type = DType::kF16;
+  return open;
+}
 
 Status KvLayout::check() const {
   if (n_kv_heads < 1) {
@@ -150,7 +207,7 @@ void encode_kv(const KvLayout& layout, const float* k, const float* v, int64_t r
   const auto encode_k = kernel.encode_k[kv_index(layout.k_type)];
   const auto encode_v = kernel.encode_v[kv_index(layout.v_type)];
   const uint64_t head_bytes = layout.head_bytes();
-  const uint64_t k_bytes = part_bytes(layout.k_type, layout.k_dim);
+  const uint64_t k_bytes = key_part_bytes(layout.k_type, layout.k_dim);
   for (int64_t head = 0; head < layout.n_kv_heads; ++head) {
     std::byte* part = block + static_cast<uint64_t>(head) * head_bytes;
     float buffer[kernels::kMaxHeadDim];
@@ -160,11 +217,50 @@ void encode_kv(const KvLayout& layout, const float* k, const float* v, int64_t r
   }
 }
 
-void decode_kv(const KvLayout& layout, const std::byte* block, int64_t row, float* k, float* v) {
-  const uint64_t k_bytes = part_bytes(layout.k_type, layout.k_dim);
+void encode_open(const KvLayout& layout, const float* k, const float* v, int64_t row, std::byte* open) {
+  const kernels::AttentionSlots& kernel = kernels::active().attention;
+  const KvLayout form = layout.open_form();
+  const uint64_t k_bytes = key_part_bytes(form.k_type, form.k_dim);
+  for (int64_t head = 0; head < form.n_kv_heads; ++head) {
+    std::byte* part = open + static_cast<uint64_t>(head) * form.head_bytes();
+    float buffer[kernels::kMaxHeadDim];
+    kernel.encode_k[kv_index(form.k_type)](as_cached(layout.k_type, k + head * form.k_dim, form.k_dim, buffer),
+                                           form.k_dim, row, part);
+    kernel.encode_v[kv_index(form.v_type)](as_cached(layout.v_type, v + head * form.v_dim, form.v_dim, buffer),
+                                           form.v_dim, row, part + k_bytes);
+  }
+}
+
+void seal_kv(const KvLayout& layout, int64_t index, const std::byte* open, std::byte* block) {
+  const KvLayout form = layout.open_form();
+  const uint64_t open_k_bytes = key_part_bytes(form.k_type, form.k_dim);
+  const uint64_t k_bytes = key_part_bytes(layout.k_type, layout.k_dim);
+  for (int64_t head = 0; head < layout.n_kv_heads; ++head) {
+    const std::byte* from = open + static_cast<uint64_t>(head) * form.head_bytes();
+    std::byte* to = block + static_cast<uint64_t>(head) * layout.head_bytes();
+    if (form.k_type == layout.k_type) {
+      std::memcpy(to, from, k_bytes);
+    } else {
+      seal_keys(from, layout.k_dim, index, to);
+    }
+    if (form.v_type == layout.v_type) {
+      std::memcpy(to + k_bytes, from + open_k_bytes, part_bytes(layout.v_type, layout.v_dim));
+    } else {
+      seal_values(from + open_k_bytes, layout.v_dim, to + k_bytes);
+    }
+  }
+}
+
+void decode_kv(const KvLayout& layout, const std::byte* block, int64_t row, float* k, float* v, int64_t index) {
+  const uint64_t k_bytes = key_part_bytes(layout.k_type, layout.k_dim);
   for (int64_t head = 0; head < layout.n_kv_heads; ++head) {
     const std::byte* part = block + static_cast<uint64_t>(head) * layout.head_bytes();
-    for (int64_t d = 0; d < layout.k_dim; ++d) k[d] = element(layout.k_type, part, layout.k_dim, key_place(d, row));
+    for (int64_t d = 0; d < layout.k_dim; ++d) {
+      k[d] = element(layout.k_type, part, layout.k_dim, key_place(d, row));
+      if (layout.k_type == DType::kQ4_0 && row < sharing_keys(index)) {
+        k[d] += quant::f16_to_f32(read_at<uint16_t>(shared_key(part, layout.k_dim), d));
+      }
+    }
     for (int64_t d = 0; d < layout.v_dim; ++d) {
       v[d] = element(layout.v_type, part + k_bytes, layout.v_dim, value_place(d, row, layout.v_dim));
     }

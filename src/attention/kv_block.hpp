@@ -12,7 +12,13 @@ namespace lcrun::attention {
 int64_t kv_index(DType dtype);
 // Does the type hold codes and scales?
 bool is_quantised(DType dtype);
-// Bytes of 64 tokens' K or V of one head.
+// Bytes of 64 tokens' V of one head, and of their K: Q4_0 ends with a key that others are less.
 uint64_t part_bytes(DType dtype, int64_t dim);
+uint64_t key_part_bytes(DType dtype, int64_t dim);
+// That key: halves, rotated as all are, `dim` padded to 64.
+const std::byte* shared_key(const std::byte* k_part, int64_t dim);
+// How many keys of block `index` are less it. The first token's key is often unlike all others: in block 0 it is
+// kept as it is, as the shared key of itself alone; in other blocks it is the mean of them all.
+int64_t sharing_keys(int64_t index);
 
 }  // namespace lcrun::attention

@@ -30,7 +30,12 @@ class AttentionMixer final : public TokenMixer {
       spec.kind = storage::RegionKind::kRing;
       spec.window = window_;
     }
-    return {spec};
+    if (!layout.is_sealed()) return {spec};
+    storage::RegionSpec open;  // of which a token needs its own block alone
+    open.kind = storage::RegionKind::kRing;
+    open.name = "kv_open";
+    open.block_bytes = layout.open_form().block_bytes();
+    return {spec, open};
   }
   Status check_cache(const CacheOptions& cache) const override { return params(cache).layout.check(); }
   uint64_t scratch_bytes(int64_t max_rows, const CacheOptions& cache, int n_threads) const override {
@@ -53,9 +58,11 @@ class AttentionMixer final : public TokenMixer {
   int64_t qkv_width() const { return q_width() + k_width() + v_width(); }
   int64_t out_width() const { return n_heads_ * v_dim_; }
 
+  // A window's cache does not grow with the text: four bits would save little there and cost as much quality.
+  DType cached_type(DType wanted) const { return window_ > 0 && wanted == DType::kQ4_0 ? DType::kQ8_0 : wanted; }
   attention::AttnParams params(const CacheOptions& cache) const {
     attention::AttnParams p;
-    p.layout = {n_kv_heads_, k_dim_, v_dim_, cache.type_k, cache.type_v};
+    p.layout = {n_kv_heads_, k_dim_, v_dim_, cached_type(cache.type_k), cached_type(cache.type_v)};
     p.n_heads = n_heads_;
     p.scale = scale_;
     p.soft_cap = soft_cap_;
@@ -66,9 +73,12 @@ class AttentionMixer final : public TokenMixer {
   Status load_inputs(const TensorLoader& tensors);
   Status load_fused_bias(const TensorLoader& tensors);
   Status load_norms(const MixerBuild& build, const TensorLoader& tensors);
+  void balance_norms();
   void project(const StepContext& step, MatView x, MatView qkv, MatView gated) const;
   void split_gates(const StepContext& step, MatView gated, MatView qkv) const;
   void apply_gates(const StepContext& step, MatView gated, MatView o) const;
+  void encode(storage::LayerState& state, const StepContext& step, const attention::KvLayout& layout,
+              MatView qkv) const;
   void norm_and_rotate(const StepContext& step, MatView qkv) const;
   void norm_heads(const std::vector<float>& weight, float* row, int64_t n_heads) const;
 
@@ -155,6 +165,32 @@ Status AttentionMixer::load_norms(const MixerBuild& build, const TensorLoader& t
   return {};
 }
 
+// Where queries and keys of all heads have one weight for each dimension, dimensions that are large in keys and small in
+// queries would lose most to the rounding of cached keys. A factor moves from one to the other: the error of a score is
+// least where it is the fourth root of the ratio of their squares. Powers of two, equal for both dimensions that rotate
+// together, so that products keep their bits.
+void AttentionMixer::balance_norms() {
+  const auto size = static_cast<size_t>(k_dim_);
+  if (head_norms_ || q_norm_.size() != size || k_norm_.size() != size) return;
+  constexpr double kMostSteps = 8;
+  const auto balance = [&](int64_t d, int64_t twin) {
+    const auto a = static_cast<size_t>(d), b = static_cast<size_t>(twin);
+    const double q = std::hypot(double(q_norm_[a]), double(q_norm_[b]));
+    const double k = std::hypot(double(k_norm_[a]), double(k_norm_[b]));
+    if (!(q > 0 && k > 0 && std::isfinite(q) && std::isfinite(k))) return;
+    const double steps = std::clamp(std::round(0.5 * std::log2(q / k)), -kMostSteps, kMostSteps);
+    const auto factor = static_cast<float>(std::exp2(steps));
+    for (const size_t i : {a, b}) {
+      k_norm_[i] *= factor;
+      q_norm_[i] /= factor;
+      if (a == b) break;
+    }
+  };
+  const int64_t half = n_rot_ / 2;
+  for (int64_t i = 0; i < half; ++i) balance(neox_ ? i : 2 * i, neox_ ? i + half : 2 * i + 1);
+  for (int64_t d = 2 * half; d < k_dim_; ++d) balance(d, d);
+}
+
 Result<std::unique_ptr<TokenMixer>> AttentionMixer::create(const MixerBuild& build) {
   const ModelConfig& config = build.config;
   const LayerConfig& layer = config.layers[static_cast<size_t>(build.layer)];
@@ -183,6 +219,7 @@ Result<std::unique_ptr<TokenMixer>> AttentionMixer::create(const MixerBuild& bui
   }
   LCRUN_TRY(mixer->load_inputs(tensors));
   LCRUN_TRY(mixer->load_norms(build, tensors));
+  mixer->balance_norms();
   LCRUN_ASSIGN(mixer->output_, tensors.matrix("attn_output.weight", config.d_model, mixer->out_width()));
   LCRUN_ASSIGN(mixer->output_bias_, tensors.optional_vector("attn_output.bias", config.d_model));
   return std::unique_ptr<TokenMixer>(std::move(mixer));
@@ -250,13 +287,36 @@ void AttentionMixer::norm_and_rotate(const StepContext& step, MatView qkv) const
   });
 }
 
+// The batch's keys and values into the cache; blocks that it fills are sealed.
+void AttentionMixer::encode(storage::LayerState& state, const StepContext& step, const attention::KvLayout& layout,
+                            MatView qkv) const {
+  constexpr int64_t kBlock = storage::kBlockTokens;
+  storage::Region& kv = state.regions[0];
+  storage::Region* open = layout.is_sealed() ? &state.regions[1] : nullptr;
+  for_rows(step.n_threads, qkv.rows, [&](int64_t row) {
+    const int64_t at = step.pos0 + row;
+    const float* k = qkv.row(row) + q_width();
+    if (open == nullptr) {
+      attention::encode_kv(layout, k, k + k_width(), at % kBlock, kv.block(at / kBlock));
+    } else {
+      attention::encode_open(layout, k, k + k_width(), at % kBlock, open->block(at / kBlock));
+    }
+  });
+  if (open == nullptr) return;
+  const int64_t first = step.pos0 / kBlock;
+  for_rows(step.n_threads, (step.pos0 + qkv.rows) / kBlock - first, [&](int64_t i) {
+    attention::seal_kv(layout, first + i, open->block(first + i), kv.block(first + i));
+  });
+}
+
 Status AttentionMixer::forward(storage::LayerState& state, const StepContext& step, MatView x, MatView out) const {
   Workspace& scratch = *step.scratch;
   const size_t mark = scratch.mark();
   const int64_t rows = x.rows;
-  const attention::AttnParams p = params(step.cache);
+  attention::AttnParams p = params(step.cache);
   storage::Region& kv = state.regions[0];
-  LCRUN_TRY(kv.reserve_rows(rows));
+  for (storage::Region& region : state.regions) LCRUN_TRY(region.reserve_rows(rows));
+  if (p.layout.is_sealed()) p.open = &state.regions[1];
 
   const MatView qkv{scratch.take<float>(rows * qkv_width()).data(), rows, qkv_width(), qkv_width()};
   MatView gated;
@@ -264,11 +324,7 @@ Status AttentionMixer::forward(storage::LayerState& state, const StepContext& st
   project(step, x, qkv, gated);
   if (q_gate_) split_gates(step, gated, qkv);
   norm_and_rotate(step, qkv);
-  for_rows(step.n_threads, rows, [&](int64_t row) {
-    const int64_t at = step.pos0 + row;
-    const float* k = qkv.row(row) + q_width();
-    attention::encode_kv(p.layout, k, k + k_width(), at % storage::kBlockTokens, kv.block(at / storage::kBlockTokens));
-  });
+  encode(state, step, p.layout, qkv);
   const MatView o{scratch.take<float>(rows * out_width()).data(), rows, out_width(), out_width()};
   const MatView q{qkv.data, rows, q_width(), qkv.stride};
   LCRUN_TRY(attention::attend(p, kv, step.pos0, q, o, scratch, step.n_threads));

@@ -114,7 +114,7 @@ TEST_CASE("the kernels' tiles equal the plain decoder bit for bit", "[attention]
         const auto& kernel = kernels::active().attention;
         const int64_t index = attention::kv_index(type);
         kernel.k_tile[index](block.data(), dim, k_tile.data());
-        kernel.v_tile[index](block.data() + attention::part_bytes(type, dim), dim, v_tile.data());
+        kernel.v_tile[index](block.data() + attention::key_part_bytes(type, dim), dim, v_tile.data());
         std::vector<float> k(static_cast<size_t>(dim)), v(static_cast<size_t>(dim));
         bool same = true;
         for (int64_t row = 0; row < 64; ++row) {
@@ -239,5 +239,86 @@ TEST_CASE("blocks are as small as their formats promise", "[attention]") {
   REQUIRE(KvLayout{1, 64, 64, DType::kF32, DType::kF32}.block_bytes() == 64 * 128 * 4);
   REQUIRE(KvLayout{3, 64, 64, DType::kF16, DType::kBF16}.block_bytes() == 3 * 64 * 128 * 2);
   REQUIRE(KvLayout{1, 64, 64, DType::kQ8_0, DType::kQ8_0}.block_bytes() == 64 * 4 * 34);
-  REQUIRE(KvLayout{1, 64, 64, DType::kQ4_0, DType::kQ4_0}.block_bytes() == 64 * 4 * 18);
+  REQUIRE(KvLayout{1, 64, 64, DType::kQ4_0, DType::kQ4_0}.block_bytes() == 64 * 4 * 18 + 64 * 2);
+  REQUIRE(KvLayout{1, 96, 64, DType::kQ4_0, DType::kQ4_0}.block_bytes() == 64 * 5 * 18 + 128 * 2);
+}
+
+namespace {
+
+// A sealed block of 64 rows around `offset`, and the rows.
+struct SealedBlock {
+  KvLayout layout{2, 96, 64, DType::kQ4_0, DType::kQ4_0};
+  std::vector<float> k, v;
+  std::vector<std::byte> block;
+
+  SealedBlock(int64_t index, float offset, uint64_t seed = 8) : block(layout.block_bytes(), std::byte{0x5a}) {
+    Random random(seed);
+    k = random.row(64 * 2 * 96, -1, 1);
+    v = random.row(64 * 2 * 64, -1, 1);
+    for (size_t i = 0; i < k.size(); ++i) k[i] += i % 3 == 0 ? offset : -offset;
+    std::vector<std::byte> open(layout.open_form().block_bytes());
+    for (int64_t row = 0; row < 64; ++row) {
+      attention::encode_open(layout, k.data() + row * 2 * 96, v.data() + row * 2 * 64, row, open.data());
+    }
+    attention::seal_kv(layout, index, open.data(), block.data());
+  }
+  // Root of the mean squared error of keys [from, to).
+  double key_error(int64_t index, int64_t from, int64_t to) const {
+    double sum = 0;
+    std::vector<float> key(2 * 96), value(2 * 64);
+    for (int64_t row = from; row < to; ++row) {
+      attention::decode_kv(layout, block.data(), row, key.data(), value.data(), index);
+      for (size_t d = 0; d < key.size(); ++d) {
+        const double error = double(key[d]) - double(k[static_cast<size_t>(row) * key.size() + d]);
+        sum += error * error;
+      }
+    }
+    return std::sqrt(sum / static_cast<double>((to - from) * 2 * 96));
+  }
+};
+
+}  // namespace
+
+TEST_CASE("what all keys of a sealed block share costs them no precision", "[attention]") {
+  for_each_isa([](const std::string&) {
+    // Keys are within 1 of the offset: 15 steps over a range near 2.5 (rotated), errors of some 0.3 steps.
+    REQUIRE(SealedBlock(1, 0.0F).key_error(1, 0, 64) < 0.08);
+    REQUIRE(SealedBlock(1, 20.0F).key_error(1, 0, 64) < 0.08);
+    // Block 0 keeps the first key instead and rounds the others as they are.
+    REQUIRE(SealedBlock(0, 20.0F).key_error(0, 0, 1) < 0.02);
+    REQUIRE(SealedBlock(0, 20.0F).key_error(0, 1, 64) > 0.5);
+  });
+}
+
+TEST_CASE("sealed blocks have the same bytes whatever instruction set made them", "[attention]") {
+  std::vector<std::byte> first;
+  for_each_isa([&](const std::string&) {
+    const SealedBlock made(3, 2.0F);
+    if (first.empty()) first = made.block;
+    REQUIRE(made.block == first);
+  });
+}
+
+TEST_CASE("sealing copies the part that is not rounded to 4 bits", "[attention]") {
+  const KvLayout layout{1, 64, 32, DType::kF16, DType::kQ4_0}, twin{1, 64, 32, DType::kQ4_0, DType::kQ8_0};
+  for (const KvLayout& mixed : {layout, twin}) {
+    Random random(4);
+    std::vector<std::byte> open(mixed.open_form().block_bytes()), block(mixed.block_bytes());
+    std::vector<float> k = random.row(64 * 64), v = random.row(64 * 32);
+    for (int64_t row = 0; row < 64; ++row) {
+      attention::encode_open(mixed, k.data() + row * 64, v.data() + row * 32, row, open.data());
+    }
+    attention::seal_kv(mixed, 1, open.data(), block.data());
+    const bool keeps_keys = mixed.k_type == DType::kF16;
+    for (int64_t row = 0; row < 64; ++row) {
+      std::vector<float> key(64), value(32);
+      attention::decode_kv(mixed, block.data(), row, key.data(), value.data());
+      for (size_t d = 0; d < 64; ++d) {
+        REQUIRE(std::abs(double(key[d]) - double(k[static_cast<size_t>(row) * 64 + d])) < (keeps_keys ? 1e-3 : 0.5));
+      }
+      for (size_t d = 0; d < 32; ++d) {
+        REQUIRE(std::abs(double(value[d]) - double(v[static_cast<size_t>(row) * 32 + d])) < (keeps_keys ? 0.5 : 5e-3));
+      }
+    }
+  }
 }

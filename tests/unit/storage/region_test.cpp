@@ -103,6 +103,25 @@ TEST_CASE("truncation is allowed exactly where the rows that are needed are held
   CHECK(state.layer(0).regions[0].fixed()[7] == std::byte{0});
 }
 
+TEST_CASE("a ring without a window goes back to where a held block is, or else to where one begins", "[storage]") {
+  Region open(ring_spec(0));
+  append(open, 600);
+  REQUIRE(open.first_row() == 512);
+  CHECK(open.truncation_point(600) == 600);
+  CHECK(open.truncation_point(513) == 513);
+  CHECK(open.truncation_point(512) == 512);
+  CHECK(open.truncation_point(511) == 448);
+  CHECK(open.truncation_point(130) == 128);
+  open.truncate(530);
+  append(open, 5);
+  for (int64_t row = 512; row < 535; ++row) CHECK(row_at(open, row) == row);
+  open.truncate(128);
+  CHECK(open.first_row() == 128);
+  append(open, 100);
+  for (int64_t row = 192; row < 228; ++row) CHECK(row_at(open, row) == row);
+  CHECK(open.truncation_point(150) == 150);
+}
+
 TEST_CASE("a clone is equal and independent", "[storage]") {
   SequenceState state = SequenceState::create({{append_spec(), fixed_spec()}, {ring_spec(6)}}).value();
   for (int i = 0; i < 30; ++i) {
