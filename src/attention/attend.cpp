@@ -129,8 +129,14 @@ struct Needs {
 class Executor {
  public:
   Executor(const AttnParams& params, storage::Region& kv, const Plan& plan, int64_t pos0, MatView q, MatView o)
-      : params_(params), kv_(kv), plan_(plan), pos0_(pos0), q_(q), o_(o),
-        geometry_(params, params.layout), open_geometry_(params, params.layout.open_form()) {}
+      : params_(params),
+        kv_(kv),
+        plan_(plan),
+        pos0_(pos0),
+        q_(q),
+        o_(o),
+        geometry_(params, params.layout),
+        open_geometry_(params, params.layout.open_form()) {}
 
   Status run(Workspace& scratch, int n_threads);
 

@@ -138,7 +138,8 @@ void seal_keys(const std::byte* open, int64_t dim, int64_t index, std::byte* par
       const uint16_t half = quant::f32_to_f16(index == 0 ? x[0] : mean_of(x));
       const float shift = quant::f16_to_f32(half);
       std::memcpy(shared + (group + d) * 2, &half, sizeof(half));
-      for (int64_t i = 0; i < kKvBlock; ++i) rows[i * dim + group + d] = x[i] - (i < sharing_keys(index) ? shift : 0.0F);
+      for (int64_t i = 0; i < kKvBlock; ++i)
+        rows[i * dim + group + d] = x[i] - (i < sharing_keys(index) ? shift : 0.0F);
     }
   }
   for (int64_t i = 0; i < kKvBlock; ++i) kernel.encode_k[kv_index(DType::kQ4_0)](rows + i * dim, dim, i, part);

@@ -27,6 +27,12 @@ struct CacheOptions {
   DType type_v = DType::kF16;
 };
 
+// The format of a layer's cache. What a window needs does not grow with the text: 4 bits would save little there and
+// cost as much quality as anywhere, so it is kept in 8.
+inline DType cached_type(DType wanted, int64_t window) {
+  return window > 0 && wanted == DType::kQ4_0 ? DType::kQ8_0 : wanted;
+}
+
 // What one forward step hands to every layer. The caller owns all of it.
 struct StepContext {
   int64_t pos0 = 0;  // position of the first row

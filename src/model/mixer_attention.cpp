@@ -58,11 +58,9 @@ class AttentionMixer final : public TokenMixer {
   int64_t qkv_width() const { return q_width() + k_width() + v_width(); }
   int64_t out_width() const { return n_heads_ * v_dim_; }
 
-  // A window's cache does not grow with the text: four bits would save little there and cost as much quality.
-  DType cached_type(DType wanted) const { return window_ > 0 && wanted == DType::kQ4_0 ? DType::kQ8_0 : wanted; }
   attention::AttnParams params(const CacheOptions& cache) const {
     attention::AttnParams p;
-    p.layout = {n_kv_heads_, k_dim_, v_dim_, cached_type(cache.type_k), cached_type(cache.type_v)};
+    p.layout = {n_kv_heads_, k_dim_, v_dim_, cached_type(cache.type_k, window_), cached_type(cache.type_v, window_)};
     p.n_heads = n_heads_;
     p.scale = scale_;
     p.soft_cap = soft_cap_;
@@ -165,10 +163,11 @@ Status AttentionMixer::load_norms(const MixerBuild& build, const TensorLoader& t
   return {};
 }
 
-// Where queries and keys of all heads have one weight for each dimension, dimensions that are large in keys and small in
-// queries would lose most to the rounding of cached keys. A factor moves from one to the other: the error of a score is
-// least where it is the fourth root of the ratio of their squares. Powers of two, equal for both dimensions that rotate
-// together, so that products keep their bits.
+// Where queries and keys of all heads have one weight for each dimension, those that are large in keys and small in
+// queries would cost the others most when cached keys are rounded with a scale that many dimensions share. A factor
+// moves from one to the other; rounding errors that are equal in all dimensions disturb a score least where it is the
+// fourth root of the ratio of their squares. Powers of two, the same for both dimensions that rotate together: float
+// products keep their bits.
 void AttentionMixer::balance_norms() {
   const auto size = static_cast<size_t>(k_dim_);
   if (head_norms_ || q_norm_.size() != size || k_norm_.size() != size) return;
@@ -304,9 +303,8 @@ void AttentionMixer::encode(storage::LayerState& state, const StepContext& step,
   });
   if (open == nullptr) return;
   const int64_t first = step.pos0 / kBlock;
-  for_rows(step.n_threads, (step.pos0 + qkv.rows) / kBlock - first, [&](int64_t i) {
-    attention::seal_kv(layout, first + i, open->block(first + i), kv.block(first + i));
-  });
+  for_rows(step.n_threads, (step.pos0 + qkv.rows) / kBlock - first,
+           [&](int64_t i) { attention::seal_kv(layout, first + i, open->block(first + i), kv.block(first + i)); });
 }
 
 Status AttentionMixer::forward(storage::LayerState& state, const StepContext& step, MatView x, MatView out) const {

@@ -18,11 +18,29 @@ constexpr int64_t kBlock = storage::kBlockTokens;
 constexpr uint64_t kProgramBytes = uint64_t{12} << 20;
 constexpr uint64_t kBytesOfVocabularyEntry = 160;  // text, ranks and the tables that find them
 
+attention::KvLayout cache_layout(const model::LayerConfig& layer, const model::CacheOptions& cache) {
+  return {layer.n_kv_heads, layer.k_dim, layer.v_dim, model::cached_type(cache.type_k, layer.window),
+          model::cached_type(cache.type_v, layer.window)};
+}
+
 uint64_t attention_cache(const model::LayerConfig& layer, const model::CacheOptions& cache, int64_t n_tokens) {
-  const attention::KvLayout layout{layer.n_kv_heads, layer.k_dim, layer.v_dim, cache.type_k, cache.type_v};
+  const attention::KvLayout layout = cache_layout(layer, cache);
   int64_t blocks = (n_tokens + kBlock - 1) / kBlock;
   if (layer.window > 0) blocks = std::min(blocks, storage::ring_blocks(layer.window));
   return static_cast<uint64_t>(blocks) * layout.block_bytes();
+}
+
+// What a sealed cache has besides.
+uint64_t open_blocks(const model::LayerConfig& layer, const model::CacheOptions& cache, int64_t n_tokens) {
+  const attention::KvLayout layout = cache_layout(layer, cache);
+  if (!layout.is_sealed()) return 0;
+  const int64_t blocks = std::min((n_tokens + kBlock - 1) / kBlock, storage::ring_blocks(0));
+  return static_cast<uint64_t>(blocks) * layout.open_form().block_bytes();
+}
+
+uint64_t batch_blocks(const model::LayerConfig& layer, const model::CacheOptions& cache, int64_t rows) {
+  const attention::KvLayout layout = cache_layout(layer, cache);
+  return layout.is_sealed() ? static_cast<uint64_t>(rows / kBlock) * layout.open_form().block_bytes() : 0;
 }
 
 // State of a recurrent layer: independent of the length. State and convolution history in float.
@@ -48,7 +66,7 @@ uint64_t cache_bytes(const model::ModelConfig& config, const model::CacheOptions
   uint64_t total = 0;
   for (const auto& layer : config.layers) {
     if (layer.n_kv_heads > 0 && layer.k_dim > 0 && layer.mixer == "attention") {
-      total += attention_cache(layer, cache, n_tokens);
+      total += attention_cache(layer, cache, n_tokens) + open_blocks(layer, cache, n_tokens);
     } else {
       total += recurrent_state(config.ssm);
     }
@@ -114,6 +132,8 @@ MemoryPlan plan_memory(const ggufish::ModelFile& file, const model::ModelConfig&
   const int64_t row_floats = 3 * config.d_model + widest + widest / 4;
   const int64_t rows = std::min(batch, n_ctx) + 1;
   plan.buffer_bytes = static_cast<uint64_t>(rows * row_floats + 3 * config.n_vocab) * sizeof(float);
+  // Open blocks of a batch, beyond those that last.
+  for (const auto& layer : config.layers) plan.buffer_bytes += batch_blocks(layer, cache, rows);
   plan.other_bytes = kProgramBytes + static_cast<uint64_t>(config.n_vocab) * kBytesOfVocabularyEntry;
   return plan;
 }

@@ -87,8 +87,10 @@ std::vector<float> run_batches(AttnParams params, int n_threads, Next next) {
   return out;
 }
 
-const DType kPairs[][2] = {
-    {DType::kQ4_0, DType::kQ4_0}, {DType::kQ4_0, DType::kF16}, {DType::kF16, DType::kQ4_0}, {DType::kQ8_0, DType::kQ4_0}};
+const DType kPairs[][2] = {{DType::kQ4_0, DType::kQ4_0},
+                           {DType::kQ4_0, DType::kF16},
+                           {DType::kF16, DType::kQ4_0},
+                           {DType::kQ8_0, DType::kQ4_0}};
 
 }  // namespace
 

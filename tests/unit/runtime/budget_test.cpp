@@ -21,6 +21,20 @@ TEST_CASE("the planned cache is the cache of every architecture", "[runtime][bud
   }
 }
 
+TEST_CASE("a cache of 4 bits is planned with its open blocks, and windows in 8 bits", "[runtime][budget]") {
+  for (const char* arch : {"llama", "gemma3"}) {
+    TinyOptions options;
+    options.arch = arch;
+    options.head_dim = 32;
+    const auto model = model::Model::load(open_tiny(tiny_recipe(options)), {}).value();
+    const model::CacheOptions cache{DType::kQ4_0, DType::kQ4_0};
+    for (const int64_t n : {1, 64, 65, 500, 4096}) {
+      CHECK(cache_bytes(model->config(), cache, n) == model->state_bytes(cache, n));
+    }
+    CHECK(append_bytes(model->config(), cache) == model->new_state(cache).value().append_bytes());
+  }
+}
+
 TEST_CASE("the tokens that fit are the most that fit", "[runtime][budget]") {
   const auto model = load_tiny("llama");
   const model::CacheOptions cache;
