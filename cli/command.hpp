@@ -27,5 +27,7 @@ Status plan_command(Context& context);
 Status quantize_command(Context& context);
 Status plugins_command(Context& context);
 Status session_command(Context& context);
+Status encode_command(Context& context);
+Status ask_command(Context& context);
 
 }  // namespace lcrun::cli

@@ -40,6 +40,8 @@ constexpr CommandEntry kCommands[] = {
     {runtime::kQuantize, quantize_command},
     {runtime::kPlugins, plugins_command},
     {runtime::kSession, session_command},
+    {runtime::kEncode, encode_command},
+    {runtime::kAsk, ask_command},
 };
 
 LogLevel log_level_of(const std::string& name) {

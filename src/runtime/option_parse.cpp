@@ -79,6 +79,9 @@ Status set_value(const OptionRow& row, std::string_view text, Options& options) 
     case OptionKind::kText:
     case OptionKind::kChoice:
       return set_text(row, text, options);
+    case OptionKind::kTexts:
+      (options.*std::get<std::vector<std::string> Options::*>(row.field)).emplace_back(text);
+      return {};
     case OptionKind::kInteger:
       return set_number(row, parse_integer(text), options);
     case OptionKind::kTokens:

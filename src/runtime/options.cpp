@@ -16,8 +16,9 @@ constexpr double kMaxTokens = 1e12;
 constexpr double kMaxBatch = 65536;
 constexpr double kMaxThreads = 1024;
 constexpr double kMaxSeed = 9007199254740992.0;  // 2^53: exact in JSON numbers
-constexpr uint32_t kSamplers = kRun;
-constexpr uint32_t kEngine = kRun | kScore | kPpl | kBench;
+constexpr uint32_t kAnswers = kRun | kAsk;
+constexpr uint32_t kSamplers = kAnswers;
+constexpr uint32_t kEngine = kRun | kScore | kPpl | kBench | kEncode | kAsk;
 
 // One option is two to four lines here; a formatter makes ten of it.
 // clang-format off
@@ -28,7 +29,7 @@ const OptionRow kRows[] = {
     {.name = "model-dir", .spellings = "--model-dir", .kind = K::kText, .field = &O::model_dir,
      .commands = kModelReaders, .argument = "DIR", .help = "where the default model is looked for when -m is left out"},
     {.name = "ctx-size", .spellings = "-c --ctx-size", .kind = K::kTokens, .field = &O::n_ctx,
-     .commands = kRun | kPlan, .argument = "N",
+     .commands = kRun | kPlan | kEncode | kAsk, .argument = "N",
      .help = "context in tokens (64k, 1M; 0 = what the model was trained on); memory is taken as it fills",
      .min = 0, .max = kMaxTokens, .llama_env = "LLAMA_ARG_CTX_SIZE"},
     {.name = "mem-max", .spellings = "--mem-max", .kind = K::kBytes, .field = &O::mem_max, .commands = kModelRunners,
@@ -50,33 +51,36 @@ const OptionRow kRows[] = {
 
     {.name = "prompt", .spellings = "-p --prompt", .kind = K::kText, .field = &O::prompt, .commands = kRun,
      .argument = "TEXT", .help = "the prompt; with -f, the question that follows the file's text", .group = "Prompt"},
-    {.name = "file", .spellings = "-f --file", .kind = K::kText, .field = &O::file, .commands = kRun | kPpl,
+    {.name = "question", .spellings = "-p --prompt --question", .kind = K::kTexts, .field = &O::questions,
+     .commands = kAsk, .argument = "TEXT", .help = "a question about the text; may be given several times"},
+    {.name = "file", .spellings = "-f --file", .kind = K::kText, .field = &O::file,
+     .commands = kRun | kPpl | kEncode,
      .argument = "FILE", .help = "text to read (- = standard input)"},
     {.name = "n-predict", .spellings = "-n --n-predict --predict", .kind = K::kTokens, .field = &O::n_predict,
-     .commands = kRun | kPlan, .argument = "N", .help = "tokens to generate (-1 = until the model ends)", .min = 0,
+     .commands = kAnswers | kPlan, .argument = "N", .help = "tokens to generate (-1 = until the model ends)", .min = 0,
      .max = kMaxTokens, .llama_env = "LLAMA_ARG_N_PREDICT", .minus_one_allowed = true},
     {.name = "system-prompt", .spellings = "-sys --system-prompt", .kind = K::kText, .field = &O::system_prompt,
-     .commands = kRun, .argument = "TEXT", .help = "system message of a chat"},
+     .commands = kRun | kEncode, .argument = "TEXT", .help = "system message of a chat"},
     {.name = "conversation", .spellings = "-cnv=on --conversation=on -no-cnv=off --no-conversation=off",
-     .kind = K::kChoice, .field = &O::conversation, .commands = kRun, .argument = "",
+     .kind = K::kChoice, .field = &O::conversation, .commands = kRun | kEncode, .argument = "",
      .help = "use the chat template, or not (auto: if the model has one)", .choices = "auto|on|off"},
     {.name = "single-turn", .spellings = "-st --single-turn", .kind = K::kFlag, .field = &O::single_turn,
      .commands = kRun, .argument = "", .help = "one reply, then exit"},
-    {.name = "escape", .spellings = "-e --escape", .kind = K::kFlag, .field = &O::escape, .commands = kRun,
+    {.name = "escape", .spellings = "-e --escape", .kind = K::kFlag, .field = &O::escape, .commands = kAnswers,
      .argument = "", .help = "process \\n, \\t, \\\\, \\\" and \\' in -p and -sys"},
     {.name = "answer-prefix", .spellings = "--answer-prefix", .kind = K::kText, .field = &O::answer_prefix,
-     .commands = kRun, .argument = "TEXT", .help = "the reply begins with this text"},
+     .commands = kAnswers, .argument = "TEXT", .help = "the reply begins with this text"},
     {.name = "chat-template", .spellings = "--chat-template", .kind = K::kText, .field = &O::chat_template,
-     .commands = kRun, .argument = "JINJA", .help = "chat template to use instead of the model's own",
+     .commands = kRun | kEncode, .argument = "JINJA", .help = "chat template to use instead of the model's own",
      .llama_env = "LLAMA_ARG_CHAT_TEMPLATE"},
-    {.name = "grammar", .spellings = "--grammar", .kind = K::kText, .field = &O::grammar, .commands = kRun,
+    {.name = "grammar", .spellings = "--grammar", .kind = K::kText, .field = &O::grammar, .commands = kAnswers,
      .argument = "GBNF", .help = "grammar that the reply must follow"},
     {.name = "grammar-file", .spellings = "--grammar-file", .kind = K::kText, .field = &O::grammar_file,
-     .commands = kRun, .argument = "FILE", .help = "the same from a file"},
+     .commands = kAnswers, .argument = "FILE", .help = "the same from a file"},
     {.name = "json-schema", .spellings = "-j --json-schema", .kind = K::kText, .field = &O::json_schema,
-     .commands = kRun, .argument = "SCHEMA", .help = "JSON schema that the reply must follow ({} = any JSON)"},
+     .commands = kAnswers, .argument = "SCHEMA", .help = "JSON schema that the reply must follow ({} = any JSON)"},
     {.name = "json-schema-file", .spellings = "-jf --json-schema-file", .kind = K::kText,
-     .field = &O::json_schema_file, .commands = kRun, .argument = "FILE", .help = "the same from a file"},
+     .field = &O::json_schema_file, .commands = kAnswers, .argument = "FILE", .help = "the same from a file"},
 
     {.name = "seed", .spellings = "-s --seed", .kind = K::kInteger, .field = &O::seed, .commands = kSamplers,
      .argument = "N", .help = "seed of the sampler (-1 = a new one each time)", .min = 0, .max = kMaxSeed,
@@ -147,10 +151,12 @@ const OptionRow kRows[] = {
      .argument = "DIR", .help = "directory for the part of the cache that does not fit in memory (TMPDIR, /var/tmp)"},
     {.name = "kv-io", .spellings = "--kv-io", .kind = K::kChoice, .field = &O::kv_io, .commands = kModelRunners,
      .argument = "HOW", .help = "how that part is read", .choices = "auto|uring|threads"},
-    {.name = "kv-sync", .spellings = "--kv-sync", .kind = K::kChoice, .field = &O::kv_sync, .commands = kRun,
+    {.name = "kv-sync", .spellings = "--kv-sync", .kind = K::kChoice, .field = &O::kv_sync,
+     .commands = kRun | kEncode,
      .argument = "HOW", .help = "what saving a session waits for: nothing, its data before its head, or all of it",
      .choices = "none|barrier|full"},
-    {.name = "session", .spellings = "--session", .kind = K::kText, .field = &O::session, .commands = kRun,
+    {.name = "session", .spellings = "--session", .kind = K::kText, .field = &O::session,
+     .commands = kRun | kEncode | kAsk,
      .argument = "FILE", .help = "session file to continue from, if it exists, and to keep the session in"},
     {.name = "driver", .spellings = "--driver", .kind = K::kChoice, .field = &O::driver, .commands = kRun,
      .argument = "NAME", .help = "strategy that arranges what the model reads", .choices = "none|retri|rag|jrt",
@@ -187,9 +193,9 @@ const OptionRow kRows[] = {
      .argument = "NAME", .help = "run the self-test of one plugin (by name or file)"},
 
     {.name = "json", .spellings = "--json", .kind = K::kFlag, .field = &O::json,
-     .commands = kRun | kBench | kInspect | kPlan | kQuantize | kPlugins | kTokenize | kScore | kPpl | kSession,
+     .commands = kRun | kBench | kInspect | kPlan | kQuantize | kPlugins | kTokenize | kScore | kPpl | kSession | kEncode | kAsk,
      .argument = "", .help = "print JSON", .group = "Output"},
-    {.name = "stats", .spellings = "--stats", .kind = K::kFlag, .field = &O::stats, .commands = kRun,
+    {.name = "stats", .spellings = "--stats", .kind = K::kFlag, .field = &O::stats, .commands = kAnswers,
      .argument = "", .help = "counters on standard error at the end"},
     {.name = "log-level", .spellings = "-lv --log-level -v=debug --verbose=debug -q=error --quiet=error",
      .kind = K::kChoice, .field = &O::log_level, .commands = kEveryCommand, .argument = "LEVEL",
@@ -212,10 +218,13 @@ const CommandInfo kCommands[] = {
     {"plan", kPlan, "-m MODEL -c N [--mem-max SIZE]", "memory that a run would take, before anything is allocated"},
     {"quantize", kQuantize, "IN OUT TYPE", "write a model in another number format", 3, 3},
     {"plugins", kPlugins, "[--check NAME] [--plugin FILE]", "plugins, their devices and self-tests"},
+    {"encode", kEncode, "-m MODEL -f FILE --session S",
+     "read a long text once, into a session file that never changes"},
+    {"ask", kAsk, "--session S -p QUESTION [-p QUESTION ...]", "answer questions about a text that was read by encode"},
     {"session", kSession, "info|verify|rm FILE", "what a session file holds; check all of it; remove it", 2, 2},
 };
 
-constexpr std::array<std::string_view, 6> kFuture = {"encode", "ask", "eval", "convert", "serve", "calibrate"};
+constexpr std::array<std::string_view, 4> kFuture = {"eval", "convert", "serve", "calibrate"};
 
 std::string number_text(double value) {
   std::string text = format("{}", value);
@@ -248,6 +257,11 @@ std::string option_value_text(const OptionRow& row, const Options& options) {
         if (!text.empty()) text += ',';
         text += std::to_string(value);
       }
+      return text;
+    }
+    std::string operator()(std::vector<std::string> Options::*field) const {
+      std::string text;
+      for (const std::string& value : options.*field) text += text.empty() ? value : " " + value;
       return text;
     }
   };

@@ -100,6 +100,9 @@ struct Options {
   bool copied_depth = false;
   std::string bench_output = "md";
 
+  // ask.
+  std::vector<std::string> questions;
+
   // inspect, plugins.
   bool kernels = false;
   std::string check_plugin;
@@ -123,14 +126,17 @@ enum CommandBits : uint32_t {
   kQuantize = 1U << 8,
   kPlugins = 1U << 9,
   kSession = 1U << 10,
-  kModelRunners = kRun | kScore | kPpl | kBench | kPlan,
+  kEncode = 1U << 11,
+  kAsk = 1U << 12,
+  kModelRunners = kRun | kScore | kPpl | kBench | kPlan | kEncode | kAsk,
   kModelReaders = kModelRunners | kTokenize | kDetokenize | kInspect,
-  kEveryCommand = (1U << 11) - 1,
+  kEveryCommand = (1U << 13) - 1,
 };
 
 enum class OptionKind : uint8_t {
   kFlag,  // bool: present or not
   kText,
+  kTexts,       // may be given several times
   kChoice,      // text, one of `choices`
   kInteger,     // int64 in [min, max]
   kTokens,      // the same, "64k" and "1M" allowed
@@ -141,7 +147,7 @@ enum class OptionKind : uint8_t {
 
 // Where a value goes. The alternative must fit the kind.
 using OptionField = std::variant<bool Options::*, std::string Options::*, int64_t Options::*, double Options::*,
-                                 std::vector<int64_t> Options::*>;
+                                 std::vector<int64_t> Options::*, std::vector<std::string> Options::*>;
 
 struct OptionRow {
   std::string_view name;  // "ctx-size": environment LCRUN_CTX_SIZE

@@ -177,6 +177,21 @@ Result<std::vector<Token>> PromptLayout::text_part(const PromptRequest& request)
   return std::move(parts.before);
 }
 
+Result<std::vector<Token>> PromptLayout::question_part(const std::string& question, const std::string& system,
+                                                       const std::string& answer_prefix) const {
+  if (question.empty()) return make_error(Code::kInvalidArgument, "the question is empty");
+  const PromptRequest request{"any text", question, answer_prefix, system};
+  Parts parts;
+  if (use_chat_) {
+    LCRUN_ASSIGN(parts, chat_parts(request));
+  } else {
+    parts = plain_parts(request);
+  }
+  std::vector<Token> tokens = std::move(parts.after);
+  if (!answer_prefix.empty()) append(tokens, encode({{answer_prefix, false}}, false));
+  return tokens;
+}
+
 Result<PromptLayout::Turn> PromptLayout::next_turn(const std::vector<ChatMessage>& messages,
                                                    std::string& rendered_before) const {
   LCRUN_ASSIGN(const auto spans, render(messages));

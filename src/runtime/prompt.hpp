@@ -38,6 +38,10 @@ class PromptLayout {
   // Only the tokens of the part before the question: a prefix of single() for every question.
   Result<std::vector<Token>> text_part(const PromptRequest& request) const;
 
+  // What single() has after text_part(), whatever the text: the question, the end of the turn, the answer's prefix.
+  Result<std::vector<Token>> question_part(const std::string& question, const std::string& system,
+                                           const std::string& answer_prefix) const;
+
   // The tokens that the last of `messages` (a user's) adds to a session that holds the earlier turns.
   // `rendered_before`: the text of the session so far (what the last call left here, and the reply); "" = a new
   // chat; brought up to date. When the template rewrites earlier turns, `from_start` is set and the tokens are the

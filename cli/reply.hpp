@@ -1,0 +1,36 @@
+// Replies: what `run` and `ask` have in common, from the options to the printed answer.
+//
+// Thread rule: the main thread.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cli/command.hpp"
+#include "src/runtime/engine.hpp"
+#include "src/runtime/generate.hpp"
+#include "src/runtime/session.hpp"
+
+namespace lcrun::cli {
+
+// Everything that makes a reply, apart from the prompt.
+struct Run {
+  runtime::Engine engine;
+  runtime::GenerateOptions generate;
+  std::vector<std::string> pieces;
+  uint64_t seed = 0;
+};
+
+// Grammar, plugin, model, sampling: as the options say.
+Status prepare_run(const Context& context, Run& run);
+
+// Reads the prompt (with a progress line) and generates; the text goes out as it comes, unless --json.
+Result<runtime::Generated> stream_reply(const Context& context, const Run& run, runtime::Session& session,
+                                        std::span<const runtime::Token> prompt);
+
+// What follows the text: the JSON object of --json, the end of the line, the counters of --stats.
+Status finish_reply(const Context& context, const Run& run, const runtime::Session& session,
+                    const runtime::Generated& made);
+
+}  // namespace lcrun::cli
