@@ -25,6 +25,7 @@
 
 #include "quant/format.hpp"
 #include "src/attention/attention.hpp"
+#include "src/base/check.hpp"
 #include "src/base/cpu.hpp"
 #include "src/base/parallel.hpp"
 #include "src/kernels/ops.hpp"
@@ -195,7 +196,9 @@ bool fill_cache(const attention::KvLayout& layout, int64_t n, std::vector<storag
   }
   first.commit_rows(n);
   for (size_t i = 1; i < layers.size(); ++i) {
-    if (!layers[i].copy_from(first).has_value()) return false;
+    if (!layers[i].reserve_rows(n).has_value()) return false;
+    for (int64_t b = 0; b * 64 < n; ++b) std::memcpy(layers[i].block(b), first.block(b), layout.block_bytes());
+    layers[i].commit_rows(n);
   }
   return true;
 }
@@ -207,7 +210,7 @@ struct Case {
   double stream;
 };
 
-void bench(const Settings& s, const Case& c, const std::vector<storage::Region>& layers, int64_t rows) {
+void bench(const Settings& s, const Case& c, std::vector<storage::Region>& layers, int64_t rows) {
   const attention::AttnParams& p = c.params;
   const int64_t q_width = p.n_heads * p.layout.k_dim, o_width = p.n_heads * p.layout.v_dim;
   std::vector<float> q(static_cast<size_t>(rows * q_width)), o(static_cast<size_t>(rows * o_width));
@@ -215,16 +218,18 @@ void bench(const Settings& s, const Case& c, const std::vector<storage::Region>&
   Workspace scratch;
   if (!scratch.reserve(attention::attend_scratch_bytes(p, rows, s.threads)).has_value()) return;
   const double peak = probe_flops(std::string(kernels::active_isa()), s);
-  const double seconds =
-      best_seconds(s.seconds, s.threads,
-                   [&] {
-                     for (const storage::Region& layer : layers) {
-                       attention::attend(p, layer, c.depth, MatView{q.data(), rows, q_width, q_width},
-                                         MatView{o.data(), rows, o_width, o_width}, scratch, s.threads);
-                       scratch.reset();
-                     }
-                   }) /
-      static_cast<double>(layers.size());
+  const double seconds = best_seconds(s.seconds, s.threads,
+                                      [&] {
+                                        for (storage::Region& layer : layers) {
+                                          const MatView query{q.data(), rows, q_width, q_width};
+                                          const MatView out{o.data(), rows, o_width, o_width};
+                                          const Status done =
+                                              attention::attend(p, layer, c.depth, query, out, scratch, s.threads);
+                                          LCRUN_CHECK(done.has_value());
+                                          scratch.reset();
+                                        }
+                                      }) /
+                         static_cast<double>(layers.size());
   const attention::Segment seen = attention::dense_segment(p, c.depth, rows);
   double pairs = 0;  // of a query and a key
   for (int64_t pos = c.depth; pos < c.depth + rows; ++pos) {
