@@ -155,16 +155,16 @@ PromptLayout::Parts PromptLayout::plain_parts(const PromptRequest& request) cons
   return parts;
 }
 
+Result<PromptLayout::Parts> PromptLayout::parts_of(const PromptRequest& request) const {
+  if (use_chat_) return chat_parts(request);
+  return plain_parts(request);
+}
+
 Result<std::vector<Token>> PromptLayout::single(const PromptRequest& request) const {
   if (request.text.empty() && request.question.empty()) {
     return make_error(Code::kInvalidArgument, "the prompt is empty; give -p TEXT or -f FILE");
   }
-  Parts parts;
-  if (use_chat_) {
-    LCRUN_ASSIGN(parts, chat_parts(request));
-  } else {
-    parts = plain_parts(request);
-  }
+  LCRUN_ASSIGN(auto parts, parts_of(request));
   std::vector<Token> tokens = std::move(parts.before);
   append(tokens, parts.after);
   if (!request.answer_prefix.empty()) append(tokens, encode({{request.answer_prefix, false}}, false));
@@ -172,8 +172,7 @@ Result<std::vector<Token>> PromptLayout::single(const PromptRequest& request) co
 }
 
 Result<std::vector<Token>> PromptLayout::text_part(const PromptRequest& request) const {
-  if (!use_chat_) return plain_parts({request.text, "?", {}, request.system}).before;
-  LCRUN_ASSIGN(auto parts, chat_parts({request.text, "?", {}, request.system}));
+  LCRUN_ASSIGN(auto parts, parts_of({request.text, "?", {}, request.system}));
   return std::move(parts.before);
 }
 
@@ -181,12 +180,7 @@ Result<std::vector<Token>> PromptLayout::question_part(const std::string& questi
                                                        const std::string& answer_prefix) const {
   if (question.empty()) return make_error(Code::kInvalidArgument, "the question is empty");
   const PromptRequest request{"any text", question, answer_prefix, system};
-  Parts parts;
-  if (use_chat_) {
-    LCRUN_ASSIGN(parts, chat_parts(request));
-  } else {
-    parts = plain_parts(request);
-  }
+  LCRUN_ASSIGN(auto parts, parts_of(request));
   std::vector<Token> tokens = std::move(parts.after);
   if (!answer_prefix.empty()) append(tokens, encode({{answer_prefix, false}}, false));
   return tokens;

@@ -58,6 +58,7 @@ class PromptLayout {
     std::vector<Token> after;   // from the end of the text on
   };
   Result<Parts> chat_parts(const PromptRequest& request) const;
+  Result<Parts> parts_of(const PromptRequest& request) const;
   Parts plain_parts(const PromptRequest& request) const;
   Result<std::vector<text::RenderedSpan>> render(const std::vector<text::ChatMessage>& messages) const;
   std::vector<Token> encode(const std::vector<text::RenderedSpan>& spans, bool at_start) const;
