@@ -15,6 +15,14 @@ int64_t blocks_for(int64_t rows) { return (rows + kBlockTokens - 1) / kBlockToke
 // Handles of blocks made room for ahead of use, so that decoding rarely grows a table.
 constexpr size_t kHandlesAhead = 64;
 
+constexpr size_t kSlabBytes = size_t{32} << 20;  // of restored blocks
+
+// A block that lives in memory it shares with others.
+struct SlabBlock {
+  std::shared_ptr<AlignedBuffer> slab;
+  AlignedBuffer bytes;
+};
+
 Result<std::shared_ptr<AlignedBuffer>> shared_buffer(uint64_t bytes) {
   LCRUN_ASSIGN(auto buffer, AlignedBuffer::allocate(bytes));
   return std::make_shared<AlignedBuffer>(std::move(buffer));
@@ -265,15 +273,33 @@ Result<std::span<const std::byte>> Region::read_block(int64_t b) {
   return std::span<const std::byte>(old->data->data(), spec_.block_bytes);
 }
 
+// Contents undefined: all of it is written.
+Result<Region::Block> Region::block_to_restore() {
+  const size_t stride = (spec_.block_bytes + kCacheLine - 1) / kCacheLine * kCacheLine;
+  if (slab_ == nullptr || slab_used_ + stride > slab_->size()) {
+    const auto at_most = static_cast<int64_t>(std::max<size_t>(1, kSlabBytes / stride));
+    const int64_t count = std::clamp<int64_t>(blocks_to_come_, 1, at_most);
+    LCRUN_ASSIGN(auto slab, AlignedBuffer::allocate_unwritten(static_cast<size_t>(count) * stride));
+    slab_ = std::make_shared<AlignedBuffer>(std::move(slab));
+    slab_used_ = 0;
+  }
+  auto part = std::make_shared<SlabBlock>();
+  part->slab = slab_;
+  part->bytes = AlignedBuffer::part_of({slab_->data() + slab_used_, stride});
+  slab_used_ += stride;
+  --blocks_to_come_;
+  AlignedBuffer* bytes = &part->bytes;
+  return Block(std::move(part), bytes);
+}
+
 Result<std::span<std::byte>> Region::restore_block(int64_t b) {
   LCRUN_CHECK(spec_.kind != RegionKind::kFixed && (old_.empty() || old_.back().index < b));
   if (pages_) {
     if (b == pages_->blocks()) return pages_->append();
     return make_error(Code::kBadSession, "region {}: found block {}, wanted block {}", spec_.name, b, pages_->blocks());
   }
-  // Not zeroed: all of it is written.
-  LCRUN_ASSIGN(auto made, AlignedBuffer::allocate_unwritten(spec_.block_bytes));
-  old_.push_back({b, std::make_shared<AlignedBuffer>(std::move(made))});
+  LCRUN_ASSIGN(auto made, block_to_restore());
+  old_.push_back({b, std::move(made)});
   return std::span<std::byte>(old_.back().data->data(), spec_.block_bytes);
 }
 
@@ -285,6 +311,7 @@ Result<std::span<std::byte>> Region::restore_mark(int64_t rows) {
 }
 
 Status Region::end_restore(int64_t rows) {
+  slab_.reset();
   rows_ = rows;
   uncommitted_ = false;
   if (spec_.kind == RegionKind::kFixed) return {};

@@ -112,8 +112,12 @@ class Region {
   };
   std::span<const FixedMark> fixed_marks() const { return fixed_marks_; }
   // Restoring: begin, each block or mark in ascending order filled through the pointer, end. kBadSession when what was
-  // given is not all that the next token may read; the region is empty then.
-  void begin_restore() { truncate(0); }
+  // given is not all that the next token may read; the region is empty then. `n_blocks`: how many will come, if known;
+  // they then share large pieces of memory, which the system hands out far faster.
+  void begin_restore(int64_t n_blocks = 0) {
+    truncate(0);
+    blocks_to_come_ = n_blocks;
+  }
   Result<std::span<std::byte>> restore_block(int64_t b);
   Result<std::span<std::byte>> restore_mark(int64_t rows);
   Status end_restore(int64_t rows);
@@ -125,6 +129,7 @@ class Region {
     Block data;
   };
   Result<Block> new_block();
+  Result<Block> block_to_restore();
   void drop(Block block);
   int64_t first_needed_block(int64_t rows) const;
   bool is_marked(int64_t block, int64_t mark_spacing) const;
@@ -135,11 +140,14 @@ class Region {
   RegionSpec spec_;
   int64_t rows_ = 0;
   int64_t first_block_ = 0;
-  std::vector<Block> blocks_;         // one run, from first_block_
-  std::optional<PagedBlocks> pages_;  // Append: then there are no blocks_
-  std::vector<OldBlock> old_;         // Ring: blocks of marks before the run, ascending
-  std::vector<Block> spare_;          // dropped blocks, used again
-  std::vector<Block> handles_;        // empty blocks, so that decoding does not call operator new for each
+  std::vector<Block> blocks_;            // one run, from first_block_
+  std::optional<PagedBlocks> pages_;     // Append: then there are no blocks_
+  std::vector<OldBlock> old_;            // Ring: blocks of marks before the run, ascending
+  std::vector<Block> spare_;             // dropped blocks, used again
+  std::shared_ptr<AlignedBuffer> slab_;  // restoring: memory of the blocks to come, from slab_used_ on
+  size_t slab_used_ = 0;
+  int64_t blocks_to_come_ = 0;
+  std::vector<Block> handles_;  // empty blocks, so that decoding does not call operator new for each
   AlignedBuffer fixed_;
   std::vector<FixedMark> fixed_marks_;
   bool uncommitted_ = false;  // Fixed: written since the last commit

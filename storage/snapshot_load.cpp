@@ -142,7 +142,9 @@ class Restore {
     Region& region = region_of(item);
     region = Region(region.spec());
     if (region.spec().kind == RegionKind::kFixed) LCRUN_TRY(region.prepare_fixed());
-    region.begin_restore();
+    uint64_t n_blocks = 0;
+    for (const PageRun& run : item.table->runs) n_blocks += run.count;
+    region.begin_restore(static_cast<int64_t>(n_blocks));
     for (const PageRun& run : item.table->runs) {
       for (uint64_t page = 0; page < run.count; ++page) {
         PageJob job = job_of(item, run, page);

@@ -30,6 +30,7 @@ std::byte* map_large(size_t size_bytes) {
 }  // namespace
 
 void AlignedBuffer::Free::operator()(std::byte* p) const {
+  if (mapped == kBorrowed) return;
   if (mapped > 0) {
     munmap(p, mapped);
   } else {
@@ -56,6 +57,13 @@ Result<AlignedBuffer> AlignedBuffer::allocate_unwritten(size_t size_bytes, size_
   if (data == nullptr) return make_error(Code::kNoMemory, "cannot allocate {} bytes", rounded);
   buffer.data_ = {data, Free{large ? rounded : 0}};
   buffer.size_ = rounded;
+  return buffer;
+}
+
+AlignedBuffer AlignedBuffer::part_of(std::span<std::byte> memory) {
+  AlignedBuffer buffer;
+  buffer.data_ = {memory.data(), Free{kBorrowed}};
+  buffer.size_ = memory.size();
   return buffer;
 }
 

@@ -27,6 +27,8 @@ class AlignedBuffer {
   static Result<AlignedBuffer> allocate(size_t size_bytes, size_t alignment = kCacheLine);
   // The same with contents undefined, for memory that is written at once.
   static Result<AlignedBuffer> allocate_unwritten(size_t size_bytes, size_t alignment = kCacheLine);
+  // Memory that belongs to something else, which must outlive it.
+  static AlignedBuffer part_of(std::span<std::byte> memory);
 
   std::byte* data() { return data_.get(); }
   const std::byte* data() const { return data_.get(); }
@@ -37,10 +39,11 @@ class AlignedBuffer {
   }
 
  private:
+  static constexpr size_t kBorrowed = ~size_t{0};
   struct Free {
     Free() : mapped(0) {}
     explicit Free(size_t mapped_bytes) : mapped(mapped_bytes) {}
-    size_t mapped;  // bytes to unmap; 0: from malloc
+    size_t mapped;  // bytes to unmap; 0: from malloc; kBorrowed: nothing to do
     void operator()(std::byte* p) const;
   };
   std::unique_ptr<std::byte, Free> data_;
