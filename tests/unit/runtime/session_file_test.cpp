@@ -99,6 +99,72 @@ TEST_CASE("a restored session goes on bit for bit", "[runtime][session_file]") {
   }
 }
 
+TEST_CASE("any cache type, architecture and number of threads goes on bit for bit, whole or added",
+          "[runtime][session_file]") {
+  const test::TempDir dir;
+  const std::string path = dir.path() + "/s";
+  const auto tokens = random_tokens(400, kTinyVocab, 41);
+  for (const std::string arch : {"llama", "gemma3", "mamba2", "qwen3next"}) {
+    TinyOptions tiny;
+    tiny.arch = arch;
+    tiny.head_dim = 32;  // one block of q4_0 and q8_0
+    const std::shared_ptr<const model::Model> model = model::Model::load(open_tiny(tiny_recipe(tiny)), {}).value();
+    for (const DType type : {DType::kF32, DType::kF16, DType::kQ8_0, DType::kQ4_0}) {
+      auto options = tiny_session_options();
+      options.cache = {type, type};
+      auto whole = open_tiny_session(model, options);
+      const auto wanted = sync_copy(whole, tokens);
+      const auto next = decode_copy(whole, 7);
+      CAPTURE(arch, static_cast<int>(type));
+      for (const int threads : {1, 3}) {
+        options.n_threads = options.n_threads_batch = threads;
+        auto first = open_tiny_session(model, options);
+        for (const size_t n : {150, 151, 290}) {
+          sync_copy(first, {tokens.data(), n});
+          const auto report = first.save(posix_file_system(), path);
+          REQUIRE(report.has_value());
+          CHECK(report->whole == (n == 150));
+        }
+        options.n_threads_batch = 4 - threads;
+        auto second = open_tiny_session(model, options);
+        REQUIRE(second.load(posix_file_system(), path).has_value());
+        CHECK(second.tokens().size() == 290);
+        CHECK(std::equal(second.logits().begin(), second.logits().end(), first.logits().begin(), first.logits().end()));
+        CHECK(sync_copy(second, tokens) == wanted);
+        CHECK(second.reused_tokens() == 290);
+        CHECK(decode_copy(second, 7) == next);
+      }
+    }
+  }
+}
+
+TEST_CASE("a prompt that is edited after a restart is read again from near the edit on", "[runtime][session_file]") {
+  const test::TempDir dir;
+  const std::string path = dir.path() + "/s";
+  auto options = tiny_session_options();
+  options.n_ctx = 4096;
+  for (const std::string arch : {"gemma3", "mamba2"}) {
+    const auto model = load_tiny(arch);
+    const auto tokens = random_tokens(2400, kTinyVocab, 31);
+    auto session = open_tiny_session(model, options);
+    sync_copy(session, tokens);
+    REQUIRE(session.save(posix_file_system(), path).has_value());
+    for (const double part : {0.25, 0.5, 0.9}) {
+      CAPTURE(arch, part);
+      auto restarted = open_tiny_session(model, options);
+      REQUIRE(restarted.load(posix_file_system(), path).has_value());
+      auto edited = tokens;
+      const auto edit = static_cast<size_t>(part * 2400.0);
+      edited[edit] = (edited[edit] + 1) % static_cast<Token>(kTinyVocab);
+      const auto found = sync_copy(restarted, edited);
+      const auto tail = static_cast<int64_t>(edited.size() - edit);
+      CHECK(static_cast<int64_t>(edited.size()) - restarted.reused_tokens() <= tail + 64 + 512);
+      auto fresh = open_tiny_session(model, options);
+      CHECK(found == sync_copy(fresh, edited));
+    }
+  }
+}
+
 TEST_CASE("any damaged byte and any cut costs tokens that can be read again, or is refused and changes nothing",
           "[runtime][session_file]") {
   const test::TempDir dir;
