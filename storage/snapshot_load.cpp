@@ -8,6 +8,7 @@
 
 #include "src/base/check.hpp"
 #include "src/base/format.hpp"
+#include "src/base/no_memory.hpp"
 #include "src/base/parallel.hpp"
 #include "src/base/workspace.hpp"
 #include "storage/snapshot.hpp"
@@ -451,7 +452,7 @@ uint64_t Snapshot::live_bytes() const {
   return bytes;
 }
 
-Result<Snapshot> open_snapshot(FileSystem& fs, const std::string& path) {
+static Result<Snapshot> open_newest(FileSystem& fs, const std::string& path) {
   auto opened = fs.open(path, OpenMode::kRead);
   if (!opened.has_value()) return missing_or(opened.error());
   const std::shared_ptr<File> file = std::move(*opened);
@@ -466,6 +467,10 @@ Result<Snapshot> open_snapshot(FileSystem& fs, const std::string& path) {
     if (is_whole) break;
   }
   return std::move(*best);
+}
+
+Result<Snapshot> open_snapshot(FileSystem& fs, const std::string& path) {
+  return or_no_memory([&] { return open_newest(fs, path); });
 }
 
 Result<bool> looks_like_snapshot(FileSystem& fs, const std::string& path) {
@@ -486,7 +491,7 @@ Result<int64_t> restore_snapshot(Snapshot& snapshot, SequenceState& state, int n
     return make_error(Code::kBadSession,
                       "{}: tables: found regions of other layers or sizes, wanted those of the model", snapshot.path);
   }
-  auto restored = Restore(snapshot, state, n_threads).run();
+  auto restored = or_no_memory([&] { return Restore(snapshot, state, n_threads).run(); });
   if (restored.has_value() || restored.error().code != Code::kBadSession) return restored;
   return make_error(Code::kBadSession, "{}: {}", snapshot.path, restored.error().message);
 }

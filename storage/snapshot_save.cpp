@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "src/base/format.hpp"
+#include "src/base/no_memory.hpp"
 #include "src/base/parallel.hpp"
 #include "src/base/workspace.hpp"
 #include "storage/page_store.hpp"
@@ -322,16 +323,15 @@ Result<SaveReport> write_new_file(FileSystem& fs, const std::string& temporary, 
   return report;
 }
 
-}  // namespace
-
-Result<SaveReport> save_snapshot(FileSystem& fs, const std::string& path, const SaveRequest& request) {
+Result<SaveReport> save(FileSystem& fs, const std::string& path, const SaveRequest& request) {
   if (request.last.sequence != 0) {
     LCRUN_ASSIGN(const auto added, add_to_file(fs, path, request));
     if (added.has_value()) return *added;
   }
   LCRUN_TRY(check_not_sealed(fs, path));
-  const std::string temporary = format("{}.tmp.{}", path, getpid());
-  auto report = write_new_file(fs, temporary, request);
+  // Not by format(): a stream that runs out of memory gives part of a name, and says nothing.
+  const std::string temporary = path + ".tmp." + std::to_string(getpid());
+  auto report = or_no_memory([&] { return write_new_file(fs, temporary, request); });
   if (!report.has_value()) {
     static_cast<void>(fs.remove(temporary));
     return report;
@@ -343,6 +343,12 @@ Result<SaveReport> save_snapshot(FileSystem& fs, const std::string& path, const 
   }
   if (request.sync == SyncMode::kFull) LCRUN_TRY(fs.sync_directory_of(path));
   return report;
+}
+
+}  // namespace
+
+Result<SaveReport> save_snapshot(FileSystem& fs, const std::string& path, const SaveRequest& request) {
+  return or_no_memory([&] { return save(fs, path, request); });
 }
 
 }  // namespace lcrun::storage

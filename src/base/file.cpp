@@ -276,7 +276,8 @@ Result<std::string> read_text_file(FileSystem& fs, const std::string& path, uint
 }
 
 Status write_file_atomically(FileSystem& fs, const std::string& path, std::span<const std::byte> data) {
-  const std::string temporary = format("{}.tmp.{}", path, getpid());
+  // Not by format(): a stream that runs out of memory gives part of a name, and says nothing.
+  const std::string temporary = path + ".tmp." + std::to_string(getpid());
   const Status written = [&]() -> Status {
     LCRUN_ASSIGN(auto file, fs.open(temporary, OpenMode::kReplace));
     LCRUN_TRY(file->write_at(0, data));

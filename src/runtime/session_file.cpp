@@ -6,6 +6,7 @@
 #include "quant/format.hpp"
 #include "src/base/bytes.hpp"
 #include "src/base/format.hpp"
+#include "src/base/no_memory.hpp"
 #include "src/model/rope.hpp"
 
 namespace lcrun::runtime {
@@ -179,7 +180,7 @@ Result<SessionExtra> decode_extra(const storage::Snapshot& snapshot, int64_t n_v
   return extra;
 }
 
-Result<storage::SaveReport> save_session_file(FileSystem& fs, const std::string& path, const SessionView& session) {
+static Result<storage::SaveReport> save_file(FileSystem& fs, const std::string& path, const SessionView& session) {
   const auto identity = encode_identity(identity_of(session.model, session.cache, session.n_ctx));
   ByteWriter extra;
   extra.write<uint64_t>(session.logits.size());
@@ -197,7 +198,7 @@ Result<storage::SaveReport> save_session_file(FileSystem& fs, const std::string&
                                  .last = session.last});
 }
 
-Result<LoadedSession> load_session_file(FileSystem& fs, const std::string& path, const LoadRequest& request) {
+static Result<LoadedSession> load_file(FileSystem& fs, const std::string& path, const LoadRequest& request) {
   LCRUN_ASSIGN(auto snapshot, storage::open_snapshot(fs, path));
   LCRUN_ASSIGN(const auto identity, decode_identity(snapshot.identity, path));
   LCRUN_TRY(check_identity(identity, identity_of(request.model, request.cache, request.n_ctx), path));
@@ -217,6 +218,14 @@ Result<LoadedSession> load_session_file(FileSystem& fs, const std::string& path,
   loaded.stamp = snapshot.stamp();
   loaded.sealed = snapshot.superblock.sealed;
   return loaded;
+}
+
+Result<storage::SaveReport> save_session_file(FileSystem& fs, const std::string& path, const SessionView& session) {
+  return or_no_memory([&] { return save_file(fs, path, session); });
+}
+
+Result<LoadedSession> load_session_file(FileSystem& fs, const std::string& path, const LoadRequest& request) {
+  return or_no_memory([&] { return load_file(fs, path, request); });
 }
 
 }  // namespace lcrun::runtime

@@ -7,9 +7,11 @@
 
 namespace {
 std::atomic<int64_t> calls{0};
+std::atomic<int64_t> until_failure{-1};
 
 void* counted(std::size_t size) noexcept {
   calls.fetch_add(1, std::memory_order_relaxed);
+  if (until_failure.load(std::memory_order_relaxed) >= 0 && until_failure.fetch_sub(1) == 0) return nullptr;
   return std::malloc(size == 0 ? 1 : size);
 }
 
@@ -22,6 +24,8 @@ void* counted_or_throw(std::size_t size) {
 
 namespace lcrun::testing {
 int64_t allocation_count() { return calls.load(); }
+void fail_allocation(int64_t k) { until_failure = k; }
+bool allocation_failed() { return until_failure.load() < 0; }
 }  // namespace lcrun::testing
 
 // Every form whose memory a plain delete may have to free: AddressSanitizer brings those left out, and reports memory

@@ -1,4 +1,4 @@
-// Counts calls of operator new in a test executable that links alloc_counter.cpp.
+// Counts calls of operator new, and fails one of them if asked, in a test executable that links alloc_counter.cpp.
 //
 // Thread rule: counts all threads.
 #pragma once
@@ -9,5 +9,9 @@ namespace lcrun::testing {
 
 // Calls so far.
 int64_t allocation_count();
+// The call after k more fails; -1: none does.
+void fail_allocation(int64_t k);
+// Has it?
+bool allocation_failed();
 
 }  // namespace lcrun::testing

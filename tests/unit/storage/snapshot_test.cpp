@@ -376,6 +376,53 @@ TEST_CASE("a power cut leaves the old state or the new one, and without syncs ne
   CHECK(kept_new > 50);
 }
 
+TEST_CASE("whichever allocation of saving and restoring fails, there is an error or nothing happened",
+          "[storage][snapshot]") {
+  const std::vector<Tokens> truths{make_tokens(150), make_tokens(300)};
+  for (const bool adds : {false, true}) {
+    bool was_reached = true;
+    for (int64_t k = 0; was_reached; ++k) {
+      CAPTURE(adds, k);
+      MemoryFiles files;
+      Saver saver;
+      saver.go_to(truths[0]);
+      REQUIRE(saver.save(files).has_value());
+      if (!adds) saver.stamp = {};
+      saver.go_to(truths[1]);
+      testing::fail_allocation(k);
+      const auto report = saver.save(files);
+      was_reached = testing::allocation_failed();
+      testing::fail_allocation(-1);
+      if (!report.has_value()) CHECK(report.error().code == Code::kNoMemory);
+      REQUIRE(whole_difference(files, {report.has_value() ? truths[1] : truths[0], truths[1]}) == "");
+      CHECK(files.count() == 1);
+      REQUIRE(saver.save(files).has_value());
+      REQUIRE(whole_difference(files, {truths[1]}) == "");
+    }
+  }
+  MemoryFiles files;
+  Saver saver;
+  saver.go_to(truths[1]);
+  REQUIRE(saver.save(files).has_value());
+  bool was_reached = true;
+  for (int64_t k = 0; was_reached; ++k) {
+    CAPTURE(k);
+    auto state = twin_state();
+    testing::fail_allocation(k);
+    auto snapshot = open_snapshot(files, "s");
+    auto restored =
+        snapshot.has_value() ? restore_snapshot(*snapshot, state, 1) : Result<int64_t>(Error(snapshot.error()));
+    was_reached = testing::allocation_failed();
+    testing::fail_allocation(-1);
+    if (restored.has_value()) {
+      CHECK(twin_difference(state, truths[1]) == "");
+    } else {
+      // A message may have been cut short, never its code.
+      CHECK((restored.error().code == Code::kNoMemory || restored.error().code == Code::kBadSession));
+    }
+  }
+}
+
 TEST_CASE("memory beside the state does not grow with the session", "[storage][snapshot]") {
   std::vector<int64_t> saving, restoring;
   for (const int64_t n : {4096, 65536}) {
