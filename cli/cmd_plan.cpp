@@ -91,6 +91,7 @@ Json plan_json(const std::string& path, const model::ModelConfig& config, const 
     json["kv_bytes_by_type"][kCacheNames[i]] =
         runtime::cache_bytes(config, {kCacheTypes[i], kCacheTypes[i]}, plan.n_ctx);
   }
+  json["mark_bytes"] = plan.mark_bytes;  // where there is room besides
   json["tier"] = room.tier();
   json["kv_disk_bytes"] = room.cache_disk;
   json["kv_dir"] = room.directory;
@@ -116,6 +117,7 @@ std::string plan_table(const std::string& path, const model::ModelConfig& config
   text += row("buffers of a step", plan.buffer_bytes);
   text += row("vocabulary and program", plan.other_bytes);
   text += row("memory of its own, in all", private_bytes(plan, room));
+  text += row("marks to go back to, if room", plan.mark_bytes);
   text += row("cache on disk", room.cache_disk);
   text += row(format("free in {}", room.directory), room.disk_free);
   text += row(room.is_given ? "cap (--mem-max)" : "memory available now", room.cap);

@@ -1,4 +1,6 @@
-// What `encode` leaves in a session's note for `ask`: how the text lies in the prompt, so that a question can follow it.
+// What `encode` leaves in a session's note for `ask`: how the text lies in the prompt, so that a question can follow.
+//
+// Thread rule: a value.
 #pragma once
 
 #include <string>

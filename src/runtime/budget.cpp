@@ -83,6 +83,20 @@ std::vector<uint64_t> append_bytes(const model::ModelConfig& config, const model
   return bytes;
 }
 
+uint64_t mark_bytes(const model::ModelConfig& config, const model::CacheOptions& cache, int64_t n_tokens) {
+  const int64_t n_marks = n_tokens / storage::kMarkSpacing;
+  uint64_t total = 0;
+  for (const auto& layer : config.layers) {
+    if (layer.mixer != "attention") {
+      total += static_cast<uint64_t>(n_marks) * recurrent_state(config.ssm);
+    } else if (layer.window > 0) {
+      const int64_t blocks = std::min(n_tokens / kBlock, n_marks * (layer.window / kBlock + 1));
+      total += static_cast<uint64_t>(blocks) * cache_layout(layer, cache).block_bytes();
+    }
+  }
+  return std::min(total, kMarkBytes);
+}
+
 int64_t cache_tokens_that_fit(const model::ModelConfig& config, const model::CacheOptions& cache, uint64_t bytes,
                               int64_t limit) {
   int64_t fits = 0;
@@ -122,6 +136,7 @@ MemoryPlan plan_memory(const ggufish::ModelFile& file, const model::ModelConfig&
   plan.mapped_bytes = file.file_bytes();
   plan.weight_bytes = packed_weight_bytes(file);
   plan.cache_bytes = cache_bytes(config, cache, n_ctx);
+  plan.mark_bytes = mark_bytes(config, cache, n_ctx);
   int64_t widest = 0;
   for (const auto& layer : config.layers) {
     const int64_t q = layer.n_heads * layer.k_dim;

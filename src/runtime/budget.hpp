@@ -23,6 +23,8 @@ struct MemoryPlan {
   uint64_t buffer_bytes = 0;  // of a step
   uint64_t other_bytes = 0;   // vocabulary, program
 
+  uint64_t mark_bytes = 0;  // at most, and only where there is room: an edited prompt goes on from them
+
   uint64_t private_bytes() const { return weight_bytes + cache_bytes + buffer_bytes + other_bytes; }
 };
 
@@ -31,6 +33,9 @@ MemoryPlan plan_memory(const ggufish::ModelFile& file, const model::ModelConfig&
 
 // Cache of n_tokens, from the hyper-parameters.
 uint64_t cache_bytes(const model::ModelConfig& config, const model::CacheOptions& cache, int64_t n_tokens);
+// Memory that marks (storage/region.hpp) may take while nothing else needs it, and what they take of it at n_tokens.
+constexpr uint64_t kMarkBytes = uint64_t{512} << 20;
+uint64_t mark_bytes(const model::ModelConfig& config, const model::CacheOptions& cache, int64_t n_tokens);
 // Block bytes of the layers that keep every token, in order: what can be paged (storage/page_store.hpp).
 std::vector<uint64_t> append_bytes(const model::ModelConfig& config, const model::CacheOptions& cache);
 // Most tokens (up to `limit`) whose cache fits in `bytes`.

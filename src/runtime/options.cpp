@@ -193,7 +193,8 @@ const OptionRow kRows[] = {
      .argument = "NAME", .help = "run the self-test of one plugin (by name or file)"},
 
     {.name = "json", .spellings = "--json", .kind = K::kFlag, .field = &O::json,
-     .commands = kRun | kBench | kInspect | kPlan | kQuantize | kPlugins | kTokenize | kScore | kPpl | kSession | kEncode | kAsk,
+     .commands = kRun | kBench | kInspect | kPlan | kQuantize | kPlugins | kTokenize | kScore | kPpl | kSession |
+                 kEncode | kAsk,
      .argument = "", .help = "print JSON", .group = "Output"},
     {.name = "stats", .spellings = "--stats", .kind = K::kFlag, .field = &O::stats, .commands = kAnswers,
      .argument = "", .help = "counters on standard error at the end"},

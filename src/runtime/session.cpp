@@ -5,6 +5,7 @@
 
 #include "src/base/format.hpp"
 #include "src/base/log.hpp"
+#include "src/runtime/budget.hpp"
 #include "src/runtime/option_values.hpp"
 #include "src/runtime/session_file.hpp"
 
@@ -15,8 +16,6 @@ namespace {
 constexpr int64_t kTokensAhead = 65536;
 // Times that one step may lose pages and have them made again.
 constexpr int kMostLosses = 8;
-// Memory for marks (storage/region.hpp) while nothing else needs it.
-constexpr uint64_t kMarkBytes = uint64_t{512} << 20;
 // Rows of logits computed at once by score(); a row can be a megabyte.
 constexpr int64_t kScoreRows = 16;
 

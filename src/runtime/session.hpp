@@ -84,6 +84,7 @@ class Session {
   // Bytes of cache held now, and of the buffers of a step.
   uint64_t state_bytes() const { return state_.memory_bytes(); }
   uint64_t buffer_bytes() const;
+  uint64_t mark_bytes() const { return state_.mark_bytes(); }
 
   // A session file (docs/formats.md). The first save to a file writes it whole and renames it; those after it add what
   // is new. kBadSession: the file is sealed. After any error the file is what it was, and the session goes on.

@@ -43,8 +43,8 @@ class Encode(CliCase):
     def test_several_questions_are_answered_as_if_each_were_alone(self):
         session = self.encode(self.text())
         questions = ("Who had a dog?", "What did the keeper write?", "Who had a dog?")
-        alone = [self.run_json("ask", "--session", session, "-p", question, "-n", "8", "--temp", "0", "--json")["tokens"]
-                 for question in questions]
+        reply = ("-n", "8", "--temp", "0", "--json")
+        alone = [self.run_json("ask", "--session", session, "-p", question, *reply)["tokens"] for question in questions]
         options = [word for question in questions for word in ("-p", question)]
         together = self.run_cli("ask", "--session", session, *options, "-n", "8", "--temp", "0", "--json").stdout
         self.assertEqual([json.loads(line)["tokens"] for line in together.splitlines()], alone)
@@ -94,8 +94,8 @@ class Encode(CliCase):
         self.assertEqual(report["resumed_tokens"], kept)
         found = self.run_cli("ask", "--session", session, "-p", "Who had a dog?", "-n", "6", "--temp", "0").stdout
         fresh = self.encode(part)
-        self.assertEqual(self.run_cli("ask", "--session", fresh, "-p", "Who had a dog?", "-n", "6", "--temp", "0").stdout,
-                         found)
+        want = self.run_cli("ask", "--session", fresh, "-p", "Who had a dog?", "-n", "6", "--temp", "0").stdout
+        self.assertEqual(found, want)
 
     def test_damage_is_told_and_made_good(self):
         session = self.encode(self.text())

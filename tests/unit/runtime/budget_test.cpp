@@ -45,6 +45,21 @@ TEST_CASE("the tokens that fit are the most that fit", "[runtime][budget]") {
   CHECK(tokens_that_fit(*model, cache, room, 100000) == 192);
 }
 
+TEST_CASE("marks take at most what is planned for them", "[runtime][budget]") {
+  for (const std::string arch : {"llama", "gemma2", "mamba2"}) {
+    INFO(arch);
+    const auto model = load_tiny(arch);
+    auto options = tiny_session_options();
+    options.n_ctx = 4096;
+    auto session = open_tiny_session(model, options);
+    sync_copy(session, random_tokens(2000, kTinyVocab, 5));
+    const uint64_t planned = mark_bytes(model->config(), options.cache, 2000);
+    CHECK(session.mark_bytes() <= planned);
+    CHECK((session.mark_bytes() > 0) == (arch != "llama"));
+    CHECK((planned > 0) == (arch != "llama"));
+  }
+}
+
 TEST_CASE("a decoded token reads the blocks that its window reaches", "[runtime][budget]") {
   model::ModelConfig config;
   config.layers.resize(2);
