@@ -4,6 +4,7 @@
 
 #include "cli/json_text.hpp"
 #include "cli/line_reader.hpp"
+#include "cli/reply.hpp"
 #include "cli/session_store.hpp"
 #include "cli/signals.hpp"
 #include "src/base/format.hpp"
@@ -89,18 +90,7 @@ class Chat {
     LCRUN_ASSIGN(const auto added, setup_.layout.next_turn(messages_, rendered_));
     if (added.from_start) tokens_.clear();
     tokens_.insert(tokens_.end(), added.tokens.begin(), added.tokens.end());
-    const auto stream = [&](std::string_view piece) -> Status {
-      LCRUN_TRY(out_.write(piece));
-      return out_.flush();
-    };
-    ProgressLine line("Reading", "tokens");
-    const auto progress = [&](int64_t done, int64_t total) {
-      line.update(done, total);
-      if (done == total) line.clear();
-      return !interrupted();
-    };
-    auto reply =
-        runtime::generate(setup_.session, *setup_.engine.tokenizer, tokens_, setup_.generate, stream, progress);
+    auto reply = stream_reply(setup_.context, setup_.engine, setup_.generate, setup_.session, tokens_);
     if (!reply.has_value()) return after_failure(reply.error());
     LCRUN_TRY(out_.write("\n"));
     LCRUN_TRY(out_.flush());

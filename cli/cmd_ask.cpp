@@ -6,10 +6,10 @@
 #include "cli/command.hpp"
 #include "cli/encoded_text.hpp"
 #include "cli/reply.hpp"
+#include "cli/session_store.hpp"
 #include "cli/setup.hpp"
 #include "quant/format.hpp"
 #include "src/base/format.hpp"
-#include "src/base/log.hpp"
 #include "src/runtime/prompt.hpp"
 #include "src/runtime/session_file.hpp"
 
@@ -78,9 +78,7 @@ Result<std::vector<std::vector<Token>>> question_tokens(const Context& context, 
 
 // The text's tokens, read again as far as the file has lost their state.
 Result<std::vector<Token>> restore(const Context& context, Session& session) {
-  const std::string& path = context.options().session;
-  LCRUN_ASSIGN(auto restored, session.load(posix_file_system(), path));
-  if (!restored.damage.empty()) log(LogLevel::kWarn, "{}: {}; the rest is read again", path, restored.damage);
+  LCRUN_ASSIGN(auto restored, load_session(session, context.options().session));
   if (session.tokens().size() < restored.tokens.size()) LCRUN_TRY(session.sync(restored.tokens));
   return std::move(restored.tokens);
 }
@@ -111,7 +109,7 @@ Status ask_command(Context& given) {
     }
     std::vector<Token> prompt = text;
     prompt.insert(prompt.end(), question.begin(), question.end());
-    LCRUN_ASSIGN(const auto made, stream_reply(context, run, session, prompt));
+    LCRUN_ASSIGN(const auto made, stream_reply(context, run.engine, run.generate, session, prompt));
     LCRUN_TRY(finish_reply(context, run, session, made));
   }
   return {};

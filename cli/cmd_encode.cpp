@@ -7,6 +7,7 @@
 #include "cli/command.hpp"
 #include "cli/encoded_text.hpp"
 #include "cli/json_text.hpp"
+#include "cli/reply.hpp"
 #include "cli/session_store.hpp"
 #include "cli/setup.hpp"
 #include "cli/signals.hpp"
@@ -123,8 +124,7 @@ Status encode_command(Context& context) {
   LCRUN_ASSIGN(const std::string text, read_input(options.file));
   if (text.empty()) return make_error(Code::kInvalidArgument, "-f {}: the text is empty", options.file);
   LCRUN_ASSIGN(const auto engine, open_engine(context, false));
-  const std::string& source = options.chat_template.empty() ? engine.chat_template : options.chat_template;
-  const bool use_chat = options.conversation == "on" || (options.conversation == "auto" && !source.empty());
+  const auto [use_chat, source] = chat_choice(options, engine);
   LCRUN_ASSIGN(const auto layout, runtime::PromptLayout::create(engine.tokenizer, use_chat, source));
   encoding.text = {use_chat, use_chat ? source : "", options.system_prompt, options.file, text.size()};
   LCRUN_ASSIGN(encoding.tokens, layout.text_part({text, "", "", options.system_prompt}));

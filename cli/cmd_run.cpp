@@ -52,10 +52,8 @@ bool wants_chat(const Context& context) {
 }
 
 Result<PromptLayout> layout_of(const Context& context, const Engine& engine) {
-  const Options& options = context.options();
-  const std::string& source = options.chat_template.empty() ? engine.chat_template : options.chat_template;
-  const bool use_chat = options.conversation == "on" || (options.conversation == "auto" && !source.empty());
-  return PromptLayout::create(engine.tokenizer, use_chat, source);
+  const ChatChoice choice = chat_choice(context.options(), engine);
+  return PromptLayout::create(engine.tokenizer, choice.use_chat, choice.source);
 }
 
 Status reply_once(const Context& context, const Run& run, const PromptLayout& layout, const PromptRequest& request) {
@@ -64,7 +62,7 @@ Status reply_once(const Context& context, const Run& run, const PromptLayout& la
   const int64_t n_predict = std::max<int64_t>(context.options().n_predict, 1);
   LCRUN_ASSIGN(auto session, open_session(context, run.engine, 0, n_prompt + n_predict));
   LCRUN_TRY(resume_session(context, session));
-  const auto reply = stream_reply(context, run, session, prompt);
+  const auto reply = stream_reply(context, run.engine, run.generate, session, prompt);
   // What was read is kept also when the reply was stopped, or nobody took it.
   const Status kept = keep_session(context, session, {});
   LCRUN_ASSIGN(const auto made, reply);

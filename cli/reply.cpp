@@ -113,8 +113,13 @@ Status prepare_run(const Context& context, Run& run) {
   return {};
 }
 
-Result<Generated> stream_reply(const Context& context, const Run& run, Session& session,
-                               std::span<const runtime::Token> prompt) {
+ChatChoice chat_choice(const Options& options, const Engine& engine) {
+  const std::string& source = options.chat_template.empty() ? engine.chat_template : options.chat_template;
+  return {options.conversation == "on" || (options.conversation == "auto" && !source.empty()), source};
+}
+
+Result<Generated> stream_reply(const Context& context, const Engine& engine, const runtime::GenerateOptions& generate,
+                               Session& session, std::span<const runtime::Token> prompt) {
   const auto stream = [&](std::string_view piece) -> Status {
     if (context.options().json) return {};
     LCRUN_TRY(context.out.write(piece));
@@ -126,7 +131,7 @@ Result<Generated> stream_reply(const Context& context, const Run& run, Session& 
     if (done == total) line.clear();
     return !interrupted();
   };
-  auto made = runtime::generate(session, *run.engine.tokenizer, prompt, run.generate, stream, progress);
+  auto made = runtime::generate(session, *engine.tokenizer, prompt, generate, stream, progress);
   line.clear();
   return made;
 }

@@ -1,4 +1,4 @@
-// Replies: what `run` and `ask` have in common, from the options to the printed answer.
+// Replies: what `run`, chats, `encode` and `ask` have in common, from the options to the printed answer.
 //
 // Thread rule: the main thread.
 #pragma once
@@ -25,8 +25,16 @@ struct Run {
 // Grammar, plugin, model, sampling: as the options say.
 Status prepare_run(const Context& context, Run& run);
 
+// The Jinja source that -cnv and --chat-template ask for, or the model's own; none: no chat.
+struct ChatChoice {
+  bool use_chat = false;
+  std::string source;  // "" = plain paragraphs
+};
+ChatChoice chat_choice(const runtime::Options& options, const runtime::Engine& engine);
+
 // Reads the prompt (with a progress line) and generates; the text goes out as it comes, unless --json.
-Result<runtime::Generated> stream_reply(const Context& context, const Run& run, runtime::Session& session,
+Result<runtime::Generated> stream_reply(const Context& context, const runtime::Engine& engine,
+                                        const runtime::GenerateOptions& generate, runtime::Session& session,
                                         std::span<const runtime::Token> prompt);
 
 // What follows the text: the JSON object of --json, the end of the line, the counters of --stats.

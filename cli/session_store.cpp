@@ -26,11 +26,16 @@ Status check_session_option(const Context& context) {
   return make_error(Code::kIo, "--session {}: there is no directory {}", path, directory);
 }
 
+Result<runtime::Session::Restored> load_session(runtime::Session& session, const std::string& path) {
+  LCRUN_ASSIGN(auto restored, session.load(posix_file_system(), path));
+  if (!restored.damage.empty()) log(LogLevel::kWarn, "{}: {}; the rest is read again", path, restored.damage);
+  return restored;
+}
+
 Result<std::optional<runtime::Session::Restored>> resume_session(const Context& context, runtime::Session& session) {
   const std::string& path = context.options().session;
   if (path.empty() || !posix_file_system().exists(path)) return std::optional<runtime::Session::Restored>();
-  LCRUN_ASSIGN(auto restored, session.load(posix_file_system(), path));
-  if (!restored.damage.empty()) log(LogLevel::kWarn, "{}: {}; the rest is read again", path, restored.damage);
+  LCRUN_ASSIGN(auto restored, load_session(session, path));
   return std::optional(std::move(restored));
 }
 

@@ -17,8 +17,11 @@ storage::SyncMode sync_mode(const runtime::Options& options);
 // Before anything is loaded: could the file be made, or read? kBadSession, kIo.
 Status check_session_option(const Context& context);
 
-// Fills the session from the file; nothing without --session, or when there is no such file yet. Damage is told on
-// stderr. kBadSession: not this model's, beyond use, or sealed (it could not be saved again).
+// Fills the session from a file; damage is told on stderr. Errors of Session::load().
+Result<runtime::Session::Restored> load_session(runtime::Session& session, const std::string& path);
+
+// The same with the file of --session; nothing without --session, or when there is no such file yet. kBadSession: not
+// this model's, beyond use, or sealed (it could not be saved again).
 Result<std::optional<runtime::Session::Restored>> resume_session(const Context& context, runtime::Session& session);
 
 // Saves to the file, also after an interruption; nothing without --session, or for an empty session.

@@ -15,6 +15,12 @@ int64_t blocks_for(int64_t rows) { return (rows + kBlockTokens - 1) / kBlockToke
 // Handles of blocks made room for ahead of use, so that decoding rarely grows a table.
 constexpr size_t kHandlesAhead = 64;
 
+// First block that the token after `rows` rows reads.
+int64_t first_needed_block(const RegionSpec& spec, int64_t rows) {
+  if (spec.kind == RegionKind::kAppend) return 0;
+  return std::max<int64_t>(0, rows - spec.window) / kBlockTokens;
+}
+
 constexpr size_t kSlabBytes = size_t{32} << 20;  // of restored blocks
 
 // A block that lives in memory it shares with others.
@@ -36,6 +42,18 @@ bool is_own(const std::shared_ptr<AlignedBuffer>& block) {
 }
 
 }  // namespace
+
+int64_t complete_rows(const RegionSpec& spec, std::span<const int64_t> held, int64_t n) {
+  // Runs of blocks, from the last to the first.
+  for (size_t end = held.size(); end > 0;) {
+    size_t first = end - 1;
+    while (first > 0 && held[first - 1] + 1 == held[first]) --first;
+    const int64_t rows = std::min(n, (held[end - 1] + 1) * kBlockTokens);
+    if (rows > held[first] * kBlockTokens && first_needed_block(spec, rows) >= held[first]) return rows;
+    end = first;
+  }
+  return 0;
+}
 
 Result<Region::Block> Region::new_block() {
   if (spare_.empty()) {
@@ -80,19 +98,19 @@ Status Region::reserve_rows(int64_t n) {
   return {};
 }
 
-void Region::commit_rows(int64_t n, int64_t mark_spacing) {
+bool Region::commit_rows(int64_t n, int64_t mark_spacing) {
   rows_ += n;
   uncommitted_ = false;
   if (spec_.kind == RegionKind::kFixed) {
     // Without room for a copy there is one mark less.
-    if (mark_spacing > 0 && rows_ % mark_spacing == 0) static_cast<void>(mark_fixed());
-    return;
+    return mark_spacing > 0 && rows_ % mark_spacing == 0 && mark_fixed().has_value();
   }
   LCRUN_DCHECK(pages_ || blocks_for(rows_) - first_block_ <= static_cast<int64_t>(blocks_.size()));
-  if (spec_.kind != RegionKind::kRing) return;
+  if (spec_.kind != RegionKind::kRing) return false;
   const int64_t keep_from = std::max<int64_t>(0, rows_ - spec_.window - kRingSlack) / kBlockTokens;
   const int64_t dropped = keep_from - first_block_;
-  if (dropped <= 0) return;
+  if (dropped <= 0) return false;
+  const size_t kept = old_.size();
   for (int64_t i = 0; i < dropped; ++i) {
     auto& block = blocks_[static_cast<size_t>(i)];
     if (is_marked(first_block_ + i, mark_spacing)) {
@@ -103,6 +121,7 @@ void Region::commit_rows(int64_t n, int64_t mark_spacing) {
   }
   blocks_.erase(blocks_.begin(), blocks_.begin() + dropped);
   first_block_ = keep_from;
+  return old_.size() > kept;
 }
 
 Status Region::prepare_fixed() {
@@ -120,17 +139,12 @@ Status Region::mark_fixed() {
   return {};
 }
 
-int64_t Region::first_needed_block(int64_t rows) const {
-  if (spec_.kind == RegionKind::kAppend) return 0;
-  return std::max<int64_t>(0, rows - spec_.window) / kBlockTokens;
-}
-
 // Does the first mark after the block need it?
 bool Region::is_marked(int64_t block, int64_t mark_spacing) const {
   if (mark_spacing <= 0) return false;
   const int64_t end = (block + 1) * kBlockTokens;
   const int64_t mark = (end + mark_spacing - 1) / mark_spacing * mark_spacing;
-  return block >= first_needed_block(mark);
+  return block >= first_needed_block(spec_, mark);
 }
 
 void Region::thin_marks(int64_t mark_spacing) {
@@ -156,18 +170,10 @@ int64_t Region::truncation_point(int64_t n) const {
     for (const auto& mark : fixed_marks_) best = mark.rows <= n ? mark.rows : best;
     return best;
   }
+  const int64_t point = complete_rows(spec_, held_blocks(), n);
+  if (point > 0 || spec_.window > 0) return point;
   // Without a window before it, the first token of a block reads nothing.
-  const int64_t fallback = spec_.window == 0 ? n / kBlockTokens * kBlockTokens : 0;
-  // Runs of blocks that are held, from the last to the first.
-  std::vector<int64_t> held = held_blocks();
-  for (size_t end = held.size(); end > 0;) {
-    size_t first = end - 1;
-    while (first > 0 && held[first - 1] + 1 == held[first]) --first;
-    const int64_t point = std::min(n, (held[end - 1] + 1) * kBlockTokens);
-    if (point > held[first] * kBlockTokens && first_needed_block(point) >= held[first]) return point;
-    end = first;
-  }
-  return fallback;
+  return n / kBlockTokens * kBlockTokens;
 }
 
 // Sorts what is held for a region of that many rows: blocks that the next token may read, or slack before them, into
@@ -319,7 +325,7 @@ Status Region::end_restore(int64_t rows) {
   if (!pages_) arrange(rows);
   const int64_t found = pages_ ? pages_->blocks() : static_cast<int64_t>(blocks_.size());
   const int64_t held = blocks_for(rows) - first_block_;
-  if (first_block_ <= first_needed_block(rows) && held == found) return {};
+  if (first_block_ <= first_needed_block(spec_, rows) && held == found) return {};
   const Error error = make_error(
       Code::kBadSession, "region {}: the {} rows that the next token reads are not all there", spec_.name, rows);
   truncate(0);

@@ -39,6 +39,10 @@ struct RegionSpec {
   int64_t window = 0;        // Ring: the token at position p may read rows from p - window on, and its own block
 };
 
+// Most rows, up to n, of a region of blocks (Append, Ring) such that what the next token reads is in one run of the
+// blocks that are held (ascending); 0 if there are none.
+int64_t complete_rows(const RegionSpec& spec, std::span<const int64_t> held, int64_t n);
+
 class Region {
  public:
   explicit Region(RegionSpec spec) : spec_(std::move(spec)) {}
@@ -72,7 +76,8 @@ class Region {
   // First row of a block that could not be read back; truncating to it or further makes up for it.
   std::optional<int64_t> lost_row() const;
   // A ring drops old blocks then, but for those of marks every `mark_spacing` rows (0: no marks).
-  void commit_rows(int64_t n, int64_t mark_spacing = 0);
+  // True if marks may take more memory than before.
+  bool commit_rows(int64_t n, int64_t mark_spacing = 0);
   // Block b (row / 64) of a reserved row, or one that is held: workers may read it.
   std::byte* block(int64_t b) {
     return pages_ ? pages_->at(b) : blocks_[static_cast<size_t>(b - first_block_)]->data();
@@ -131,7 +136,6 @@ class Region {
   Result<Block> new_block();
   Result<Block> block_to_restore();
   void drop(Block block);
-  int64_t first_needed_block(int64_t rows) const;
   bool is_marked(int64_t block, int64_t mark_spacing) const;
   void arrange(int64_t rows);
   void truncate_fixed(int64_t n);

@@ -69,11 +69,12 @@ std::optional<int64_t> SequenceState::lost_row() const {
 }
 
 void SequenceState::commit(int64_t n) {
+  bool more_marks = false;
   for (auto& layer : layers_) {
-    for (auto& region : layer.regions) region.commit_rows(n, mark_spacing_);
+    for (auto& region : layer.regions) more_marks = region.commit_rows(n, mark_spacing_) || more_marks;
   }
   tokens_ += n;
-  if (mark_spacing_ > 0) thin_marks();
+  if (more_marks) thin_marks();
 }
 
 Status SequenceState::repeat(int64_t n) {

@@ -32,6 +32,15 @@ struct PageJob {
   Verdict verdict = Verdict::kOk;
 };
 
+PageJob job_of(const Snapshot& snapshot, const RegionTable& table, uint32_t layer, uint32_t region, const PageRun& run,
+               uint64_t page) {
+  PageJob job;
+  job.identity = {snapshot.superblock.id, layer, region, run.first + page, run.generation};
+  job.extent = table.extent();
+  job.offset = run.offset + page * job.extent;
+  return job;
+}
+
 // Pages are read in groups that lie one behind the other: payloads into place, what lies between them into scratch.
 class PageReader {
  public:
@@ -148,7 +157,7 @@ class Restore {
     region.begin_restore(static_cast<int64_t>(n_blocks));
     for (const PageRun& run : item.table->runs) {
       for (uint64_t page = 0; page < run.count; ++page) {
-        PageJob job = job_of(item, run, page);
+        PageJob job = job_of(snapshot_, *item.table, item.layer, item.index, run, page);
         if (std::binary_search(item.damaged.begin(), item.damaged.end(), job.identity.block)) continue;
         LCRUN_ASSIGN(job.payload, place_of(region, job.identity.block));
         jobs_.push_back(job);
@@ -169,7 +178,7 @@ class Restore {
     LCRUN_ASSIGN(auto staging, AlignedBuffer::allocate_unwritten(at_once * static_cast<size_t>(block_bytes)));
     for (const PageRun& run : item.table->runs) {
       for (uint64_t page = 0; page < run.count && item.damaged.empty(); ++page) {
-        jobs_.push_back(job_of(item, run, page));
+        jobs_.push_back(job_of(snapshot_, *item.table, item.layer, item.index, run, page));
         jobs_.back().payload = {staging.data() + (jobs_.size() - 1) * block_bytes, static_cast<size_t>(block_bytes)};
         if (jobs_.size() == at_once || page + 1 == run.count) LCRUN_TRY(copy_pages(item, region));
       }
@@ -189,14 +198,6 @@ class Restore {
     }
     jobs_.clear();
     return {};
-  }
-
-  PageJob job_of(const RegionRestore& item, const PageRun& run, uint64_t page) const {
-    PageJob job;
-    job.identity = {snapshot_.superblock.id, item.layer, item.index, run.first + page, run.generation};
-    job.extent = item.table->extent();
-    job.offset = run.offset + page * job.extent;
-    return job;
   }
 
   static Result<std::span<std::byte>> place_of(Region& region, uint64_t place) {
@@ -262,7 +263,6 @@ class Restore {
 
   // Blocks or rings: the most rows, up to `tokens`, whose window lies in a run of whole blocks.
   static int64_t whole_rows(const RegionRestore& item, int64_t tokens) {
-    const RegionSpec& spec = item.table->spec;
     std::vector<int64_t> held;
     for (const PageRun& run : item.table->runs) {
       for (uint64_t block = run.first; block < run.first + run.count; ++block) {
@@ -271,15 +271,7 @@ class Restore {
         }
       }
     }
-    for (size_t end = held.size(); end > 0;) {
-      size_t first = end - 1;
-      while (first > 0 && held[first - 1] + 1 == held[first]) --first;
-      const int64_t rows = std::min(tokens, (held[end - 1] + 1) * kBlockTokens);
-      const int64_t oldest = spec.kind == RegionKind::kAppend ? 0 : std::max<int64_t>(0, rows - spec.window);
-      if (oldest / kBlockTokens >= held[first]) return rows;
-      end = first;
-    }
-    return 0;
+    return complete_rows(item.table->spec, held, tokens);
   }
 
   Snapshot& snapshot_;
@@ -320,10 +312,7 @@ class Verification {
       LCRUN_ASSIGN(payloads_, AlignedBuffer::allocate(wanted));
     }
     for (uint64_t page = 0; page < run.count; ++page) {
-      PageJob job;
-      job.identity = {snapshot_.superblock.id, layer, region, run.first + page, run.generation};
-      job.extent = table.extent();
-      job.offset = run.offset + page * job.extent;
+      PageJob job = job_of(snapshot_, table, layer, region, run, page);
       job.payload = {payloads_.data() + jobs_.size() * table.spec.block_bytes,
                      static_cast<size_t>(table.spec.block_bytes)};
       jobs_.push_back(job);

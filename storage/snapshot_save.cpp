@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <optional>
 
@@ -150,6 +151,11 @@ struct Commit {
   uint64_t dead_bytes = 0;
 };
 
+// Bytes of the sections, in their order.
+std::array<std::span<const std::byte>, kSections> sections_of(const SaveRequest& request, const Commit& commit) {
+  return {request.identity, request.tokens, request.extra, commit.table_bytes};
+}
+
 // `last`: what the file holds already; null for a new file.
 // `older`: extents of the commit before, which may be the one that is on the disk.
 Commit plan_commit(const SaveRequest& request, const SessionId& id, const Superblock* last,
@@ -180,8 +186,7 @@ Commit plan_commit(const SaveRequest& request, const SessionId& id, const Superb
   // Sections come first: in a new file they lie before the pages, so that a file that is cut keeps them.
   SnapshotSpace space(std::move(used));
   commit.table_bytes = encode_tables(commit.tables);  // of the right size; offsets follow
-  const std::span<const std::byte> contents[kSections] = {request.identity, request.tokens, request.extra,
-                                                          commit.table_bytes};
+  const auto contents = sections_of(request, commit);
   uint64_t live = kSnapshotStart;
   for (uint32_t i = 0; i < kSections; ++i) {
     superblock.sections[i].bytes = contents[i].size();
@@ -197,9 +202,8 @@ Commit plan_commit(const SaveRequest& request, const SessionId& id, const Superb
     }
   }
   commit.table_bytes = encode_tables(commit.tables);
-  for (uint32_t i = 0; i < kSections; ++i) {
-    superblock.sections[i].digest = digest_of(i == kTablesSection ? commit.table_bytes : contents[i]);
-  }
+  const auto final_contents = sections_of(request, commit);
+  for (uint32_t i = 0; i < kSections; ++i) superblock.sections[i].digest = digest_of(final_contents[i]);
   superblock.file_bytes = space.end();
   commit.dead_bytes = space.end() - std::min(space.end(), live);
   return commit;
@@ -239,8 +243,7 @@ Status write_pages(File& file, const SaveRequest& request, const Commit& commit,
 // Everything but the superblock.
 Status write_contents(File& file, const SaveRequest& request, const Commit& commit, SaveReport& report) {
   LCRUN_TRY(write_pages(file, request, commit, report));
-  const std::span<const std::byte> contents[kSections] = {request.identity, request.tokens, request.extra,
-                                                          commit.table_bytes};
+  const auto contents = sections_of(request, commit);
   for (uint32_t i = 0; i < kSections; ++i) {
     if (contents[i].empty()) continue;
     LCRUN_TRY(file.write_at(commit.superblock.sections[i].offset, contents[i]));

@@ -155,6 +155,22 @@ void seal_values(const std::byte* open, int64_t dim, std::byte* part) {
   }
 }
 
+// A token's heads, prepared as `layout` wants them (rotated or not), in the formats of `form`.
+void encode_as(const KvLayout& layout, const KvLayout& form, const float* k, const float* v, int64_t row,
+               std::byte* block) {
+  const kernels::AttentionSlots& kernel = kernels::active().attention;
+  const auto encode_k = kernel.encode_k[kv_index(form.k_type)];
+  const auto encode_v = kernel.encode_v[kv_index(form.v_type)];
+  const uint64_t head_bytes = form.head_bytes();
+  const uint64_t k_bytes = key_part_bytes(form.k_type, form.k_dim);
+  for (int64_t head = 0; head < form.n_kv_heads; ++head) {
+    std::byte* part = block + static_cast<uint64_t>(head) * head_bytes;
+    float buffer[kernels::kMaxHeadDim];
+    encode_k(as_cached(layout.k_type, k + head * form.k_dim, form.k_dim, buffer), form.k_dim, row, part);
+    encode_v(as_cached(layout.v_type, v + head * form.v_dim, form.v_dim, buffer), form.v_dim, row, part + k_bytes);
+  }
+}
+
 }  // namespace
 
 int64_t kv_index(DType dtype) {
@@ -204,32 +220,11 @@ Status KvLayout::check() const {
 }
 
 void encode_kv(const KvLayout& layout, const float* k, const float* v, int64_t row, std::byte* block) {
-  const kernels::AttentionSlots& kernel = kernels::active().attention;
-  const auto encode_k = kernel.encode_k[kv_index(layout.k_type)];
-  const auto encode_v = kernel.encode_v[kv_index(layout.v_type)];
-  const uint64_t head_bytes = layout.head_bytes();
-  const uint64_t k_bytes = key_part_bytes(layout.k_type, layout.k_dim);
-  for (int64_t head = 0; head < layout.n_kv_heads; ++head) {
-    std::byte* part = block + static_cast<uint64_t>(head) * head_bytes;
-    float buffer[kernels::kMaxHeadDim];
-    encode_k(as_cached(layout.k_type, k + head * layout.k_dim, layout.k_dim, buffer), layout.k_dim, row, part);
-    encode_v(as_cached(layout.v_type, v + head * layout.v_dim, layout.v_dim, buffer), layout.v_dim, row,
-             part + k_bytes);
-  }
+  encode_as(layout, layout, k, v, row, block);
 }
 
 void encode_open(const KvLayout& layout, const float* k, const float* v, int64_t row, std::byte* open) {
-  const kernels::AttentionSlots& kernel = kernels::active().attention;
-  const KvLayout form = layout.open_form();
-  const uint64_t k_bytes = key_part_bytes(form.k_type, form.k_dim);
-  for (int64_t head = 0; head < form.n_kv_heads; ++head) {
-    std::byte* part = open + static_cast<uint64_t>(head) * form.head_bytes();
-    float buffer[kernels::kMaxHeadDim];
-    kernel.encode_k[kv_index(form.k_type)](as_cached(layout.k_type, k + head * form.k_dim, form.k_dim, buffer),
-                                           form.k_dim, row, part);
-    kernel.encode_v[kv_index(form.v_type)](as_cached(layout.v_type, v + head * form.v_dim, form.v_dim, buffer),
-                                           form.v_dim, row, part + k_bytes);
-  }
+  encode_as(layout, layout.open_form(), k, v, row, open);
 }
 
 void seal_kv(const KvLayout& layout, int64_t index, const std::byte* open, std::byte* block) {

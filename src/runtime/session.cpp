@@ -148,20 +148,26 @@ int64_t Session::go_back_to(int64_t n) {
   return point;
 }
 
-Result<MatView> Session::forward(std::span<const Token> tokens) {
-  model::Step& step = tokens.size() == 1 ? decode_step_ : prompt_step_;
-  has_logits_ = false;
-  auto hidden = model_->forward(tokens, state_, step);
-  for (int attempt = 0; !hidden.has_value() && state_.lost_row().has_value() && attempt < kMostLosses; ++attempt) {
-    log(LogLevel::kWarn, "{}; its tokens are read again", hidden.error().message);
+template <class Attempt>
+auto Session::despite_losses(const Attempt& attempt) -> decltype(attempt()) {
+  auto result = attempt();
+  for (int i = 0; !result.has_value() && state_.lost_row().has_value() && i < kMostLosses; ++i) {
+    log(LogLevel::kWarn, "{}; its tokens are read again", result.error().message);
     const Status again = read_lost_again();
     // A page that is lost in the meantime is one more attempt.
     if (!again.has_value() && !state_.lost_row().has_value()) {
       recover();
       return Error(again.error());
     }
-    if (again.has_value()) hidden = model_->forward(tokens, state_, step);
+    if (again.has_value()) result = attempt();
   }
+  return result;
+}
+
+Result<MatView> Session::forward(std::span<const Token> tokens) {
+  model::Step& step = tokens.size() == 1 ? decode_step_ : prompt_step_;
+  has_logits_ = false;
+  auto hidden = despite_losses([&] { return model_->forward(tokens, state_, step); });
   if (!hidden.has_value()) {
     recover();
     return hidden;
@@ -261,7 +267,7 @@ Status Session::score(std::span<const Token> tokens, int64_t n_scored, const Log
 }
 
 Result<storage::SaveReport> Session::save(FileSystem& fs, const std::string& path, const SaveOptions& options) {
-  const auto attempt = [&] {
+  auto report = despite_losses([&] {
     return save_session_file(fs, path,
                              {.model = *model_,
                               .cache = options_.cache,
@@ -274,18 +280,7 @@ Result<storage::SaveReport> Session::save(FileSystem& fs, const std::string& pat
                               .seal = options.seal,
                               .n_threads = options_.n_threads_batch,
                               .last = path == file_path_ ? file_stamp_ : storage::SnapshotStamp()});
-  };
-  auto report = attempt();
-  // A page of the cache that the disk has lost.
-  for (int i = 0; !report.has_value() && state_.lost_row().has_value() && i < kMostLosses; ++i) {
-    log(LogLevel::kWarn, "{}; its tokens are read again", report.error().message);
-    const Status again = read_lost_again();
-    if (again.has_value()) report = attempt();
-    if (!again.has_value() && !state_.lost_row().has_value()) {
-      recover();
-      return again.error();
-    }
-  }
+  });
   if (!report.has_value()) {
     if (state_.tokens() < static_cast<int64_t>(tokens_.size())) recover();
     return report;

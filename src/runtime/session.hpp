@@ -119,6 +119,9 @@ class Session {
   Status append(std::span<const Token> tokens, const ProgressCallback& progress, int64_t total);
   Result<MatView> forward(std::span<const Token> tokens);
   Status read_lost_again();
+  // attempt() again for as long as it fails for a lost page, whose tokens are read again in between.
+  template <class Attempt>
+  auto despite_losses(const Attempt& attempt) -> decltype(attempt());
   Status check_room(int64_t n) const;
   void recover();
   // Forgets tokens from n on, and those before them that the state needs to read again; returns how many are left.
