@@ -17,7 +17,7 @@ constexpr size_t kHandlesAhead = 64;
 
 // First block that the token after `rows` rows reads.
 int64_t first_needed_block(const RegionSpec& spec, int64_t rows) {
-  if (spec.kind == RegionKind::kAppend) return 0;
+  if (spec.kind != RegionKind::kRing) return 0;
   return std::max<int64_t>(0, rows - spec.window) / kBlockTokens;
 }
 
@@ -161,6 +161,7 @@ uint64_t Region::mark_bytes() const {
 }
 
 int64_t Region::truncation_point(int64_t n) const {
+  if (spec_.kind == RegionKind::kIndex) return std::min(n, spec_.tokens_of(rows_) + kBlockTokens - 1);
   n = std::min(n, rows_);
   if (n <= 0) return 0;
   if (spec_.kind == RegionKind::kAppend) return n;
@@ -190,7 +191,7 @@ void Region::arrange(int64_t rows) {
     held.pop_back();
   }
   size_t first = held.size();
-  const int64_t slack = spec_.kind == RegionKind::kAppend ? 0 : std::max<int64_t>(0, rows - spec_.window - kRingSlack);
+  const int64_t slack = spec_.kind != RegionKind::kRing ? 0 : std::max<int64_t>(0, rows - spec_.window - kRingSlack);
   while (first > 0 && held[first - 1].index >= slack / kBlockTokens &&
          held[first - 1].index + static_cast<int64_t>(held.size() - first) + 1 == blocks_for(rows)) {
     --first;
@@ -210,8 +211,9 @@ void Region::truncate_fixed(int64_t n) {
   }
 }
 
-void Region::truncate(int64_t n) {
-  LCRUN_CHECK(truncation_point(n) == n);
+void Region::truncate(int64_t tokens) {
+  LCRUN_CHECK(truncation_point(tokens) == tokens);
+  const int64_t n = spec_.rows_of(tokens);
   if (pages_) {
     pages_->release();
     pages_->truncate(blocks_for(n));
@@ -260,6 +262,15 @@ Status Region::repeat_block(int64_t b) {
   LCRUN_ASSIGN(const auto from, read_block(b));
   std::memcpy(block(rows_ / kBlockTokens), from.data(), from.size());
   release();
+  return {};
+}
+
+Status Region::repeat_rows(int64_t n) {
+  const int64_t blocks = blocks_for(rows_);
+  LCRUN_TRY(reserve_rows(n));
+  for (int64_t b = std::max<int64_t>(blocks, 1); b < blocks_for(rows_ + n); ++b) {
+    std::memcpy(block(b), block(0), spec_.block_bytes);
+  }
   return {};
 }
 
@@ -316,8 +327,9 @@ Result<std::span<std::byte>> Region::restore_mark(int64_t rows) {
   return std::span<std::byte>(copy->data(), spec_.block_bytes);
 }
 
-Status Region::end_restore(int64_t rows) {
+Status Region::end_restore(int64_t tokens) {
   slab_.reset();
+  const int64_t rows = spec_.rows_of(tokens);
   rows_ = rows;
   uncommitted_ = false;
   if (spec_.kind == RegionKind::kFixed) return {};

@@ -5,8 +5,10 @@
 //   Append  blocks of 64 rows that grow with the sequence (keys and values of a layer that sees everything)
 //   Ring    the same, but blocks that lie wholly before the window of the next token are dropped (window layers)
 //   Fixed   a fixed number of bytes, overwritten by each token (recurrent state, convolution history)
+//   Index   rows that sum up whole blocks of 64 tokens, made when a block is full; they grow with the sequence and are
+//           never paged (what a selector looks at before it knows which pages to read)
 // A sequence can go back to an earlier point if every region still has what the token after that point would read.
-// Append always has; rings keep whole windows, and fixed regions copies, at marks that get sparser as they grow.
+// Append and Index always have; rings keep whole windows, and fixed regions copies, at marks that get sparser as they grow.
 // Blocks that are full never change: forks share them, and saving again writes only what is new.
 // Thread rule: one driving thread; readers may share const access while nobody writes.
 #pragma once
@@ -30,16 +32,25 @@ constexpr int64_t kMarkSpacing = 512;  // tokens between marks, at first
 // Most blocks that a ring holds between steps: its window, the block that is half out, and the one being filled.
 constexpr int64_t ring_blocks(int64_t window) { return (window + kRingSlack) / kBlockTokens + 2; }
 
-enum class RegionKind : uint8_t { kAppend = 0, kRing = 1, kFixed = 2 };  // on disk: never renumber
+enum class RegionKind : uint8_t { kAppend = 0, kRing = 1, kFixed = 2, kIndex = 3 };  // on disk: never renumber
 
 struct RegionSpec {
   RegionKind kind = RegionKind::kAppend;
   std::string name;          // "kv", "conv", "ssm": part of the session file
-  uint64_t block_bytes = 0;  // Append, Ring: bytes of one block of 64 rows. Fixed: bytes in all
-  int64_t window = 0;        // Ring: the token at position p may read rows from p - window on, and its own block
+  uint64_t block_bytes = 0;  // Append, Ring, Index: bytes of one block of 64 rows. Fixed: bytes in all
+  int64_t window = 0;        // Ring: the token at position p may read rows from p - window on, and its own block.
+                             // Index: tokens that a row sums up, a divisor of 64
+
+  // Rows that a sequence of so many tokens has, and the tokens of which all rows are there.
+  int64_t rows_of(int64_t tokens) const {
+    return kind == RegionKind::kIndex ? tokens / kBlockTokens * (kBlockTokens / window) : tokens;
+  }
+  int64_t tokens_of(int64_t rows) const {
+    return kind == RegionKind::kIndex ? rows / (kBlockTokens / window) * kBlockTokens : rows;
+  }
 };
 
-// Most rows, up to n, of a region of blocks (Append, Ring) such that what the next token reads is in one run of the
+// Most rows, up to n, of a region of blocks (Append, Ring, Index) such that what the next token reads is in one run of the
 // blocks that are held (ascending); 0 if there are none.
 int64_t complete_rows(const RegionSpec& spec, std::span<const int64_t> held, int64_t n);
 
@@ -56,7 +67,7 @@ class Region {
   void use_pages(PagedBlocks pages) { pages_.emplace(std::move(pages)); }
   const std::optional<PagedBlocks>& pages() const { return pages_; }
 
-  // Append, Ring: makes room for rows [rows(), rows() + n): new blocks are zero-filled. Until release() the blocks of
+  // Append, Ring, Index: makes room for rows [rows(), rows() + n): new blocks are zero-filled. Until release() the blocks of
   // those rows can be written. The rows exist after commit_rows(). kNoMemory, kNoSpace when there is no room.
   Status reserve_rows(int64_t n);
   // Makes blocks of committed rows readable besides those reserved, until the next hold() or release(). Ranges are
@@ -95,11 +106,13 @@ class Region {
 
   // Append, Ring: takes on a copy of a full block that is held, and commits it; rows() must be a multiple of 64.
   Status repeat_block(int64_t b);
+  // Index: makes room for n rows more, copies of rows that are there or zeros; the caller commits them.
+  Status repeat_rows(int64_t n);
 
-  // Most rows, up to n, that the region can go back to.
+  // Most tokens, up to n, that the region can go back to.
   int64_t truncation_point(int64_t n) const;
-  // Requires truncation_point(n) == n.
-  void truncate(int64_t n);
+  // Requires truncation_point(tokens) == tokens.
+  void truncate(int64_t tokens);
   // Keeps only marks that are multiples of the spacing (0: none).
   void thin_marks(int64_t mark_spacing);
   uint64_t mark_bytes() const;
@@ -125,7 +138,7 @@ class Region {
   }
   Result<std::span<std::byte>> restore_block(int64_t b);
   Result<std::span<std::byte>> restore_mark(int64_t rows);
-  Status end_restore(int64_t rows);
+  Status end_restore(int64_t tokens);
 
  private:
   using Block = std::shared_ptr<AlignedBuffer>;

@@ -71,7 +71,10 @@ std::optional<int64_t> SequenceState::lost_row() const {
 void SequenceState::commit(int64_t n) {
   bool more_marks = false;
   for (auto& layer : layers_) {
-    for (auto& region : layer.regions) more_marks = region.commit_rows(n, mark_spacing_) || more_marks;
+    for (auto& region : layer.regions) {
+      const int64_t rows = region.spec().rows_of(tokens_ + n) - region.spec().rows_of(tokens_);
+      more_marks = region.commit_rows(rows, mark_spacing_) || more_marks;
+    }
   }
   tokens_ += n;
   if (more_marks) thin_marks();
@@ -85,6 +88,7 @@ Status SequenceState::repeat(int64_t n) {
       for (auto& region : layer.regions) {
         if (region.spec().kind == RegionKind::kAppend) LCRUN_TRY(region.repeat_block(tokens_ / kBlockTokens % there));
         if (region.spec().kind == RegionKind::kRing) LCRUN_TRY(region.repeat_block(tokens_ / kBlockTokens - 1));
+        if (region.spec().kind == RegionKind::kIndex) LCRUN_TRY(region.repeat_rows(region.spec().rows_of(kBlockTokens)));
       }
     }
     commit(kBlockTokens);

@@ -29,7 +29,7 @@ Status check_section(const ByteReader& in, const Section& section, uint64_t file
 Result<RegionSpec> read_spec(ByteReader& in) {
   RegionSpec spec;
   LCRUN_ASSIGN(const auto kind, in.read<uint8_t>("region kind"));
-  if (kind > static_cast<uint8_t>(RegionKind::kFixed)) return in.fail("region kind", format("{}", int{kind}), "0 to 2");
+  if (kind > static_cast<uint8_t>(RegionKind::kIndex)) return in.fail("region kind", format("{}", int{kind}), "0 to 3");
   spec.kind = static_cast<RegionKind>(kind);
   LCRUN_ASSIGN(const auto name_bytes, in.read<uint32_t>("region name length"));
   if (name_bytes > kMaxName) return in.fail("region name length", format("{}", name_bytes), "at most 64");
@@ -40,6 +40,9 @@ Result<RegionSpec> read_spec(ByteReader& in) {
   if (spec.block_bytes == 0 || spec.block_bytes > kMaxBlock || spec.window < 0) {
     return in.fail("region", format("{} bytes, window {}", spec.block_bytes, spec.window),
                    "a block of 1 to 2^40 bytes");
+  }
+  if (spec.kind == RegionKind::kIndex && (spec.window < 1 || kBlockTokens % spec.window != 0)) {
+    return in.fail("tokens of an index row", format("{}", spec.window), "a divisor of 64");
   }
   return spec;
 }

@@ -245,8 +245,9 @@ class Restore {
       }
       return region.end_restore(rows);
     }
-    const int64_t rows =
-        region.pages() ? std::min(tokens, region.pages()->blocks() * kBlockTokens) : whole_rows(item, tokens);
+    const RegionSpec& spec = region.spec();
+    const int64_t rows = region.pages() ? std::min(tokens, region.pages()->blocks() * kBlockTokens)
+                                        : spec.tokens_of(whole_rows(item, spec.rows_of(tokens)));
     if (rows == 0 && !region.pages()) region = Region(region.spec());
     return rows == 0 && !region.pages() ? Status() : region.end_restore(rows);
   }

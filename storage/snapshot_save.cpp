@@ -106,7 +106,7 @@ Result<std::span<const std::byte>> read_place(Region& region, uint64_t place) {
 // Has the page of `place` not changed since `saved` tokens were saved?
 bool is_unchanged(const RegionSpec& spec, uint64_t place, int64_t saved) {
   if (spec.kind == RegionKind::kFixed) return place != kCurrentState && place <= static_cast<uint64_t>(saved);
-  return (place + 1) * kBlockTokens <= static_cast<uint64_t>(saved);
+  return (place + 1) * kBlockTokens <= static_cast<uint64_t>(spec.rows_of(saved));
 }
 
 // The page of `place` in a table, as a run of one.

@@ -17,13 +17,14 @@ namespace lcrun::test {
 
 constexpr uint64_t kTwinRowBytes = 16;
 constexpr int64_t kTwinWindow = 70;
+constexpr int64_t kTwinRowTokens = 16;  // of a row of the index
 
 inline std::vector<std::vector<storage::RegionSpec>> twin_specs() {
   using storage::RegionKind;
   const uint64_t block = kTwinRowBytes * storage::kBlockTokens;
   return {{{RegionKind::kAppend, "kv", block, 0}},
           {{RegionKind::kRing, "kv", block, kTwinWindow}, {RegionKind::kFixed, "ssm", 100, 0}},
-          {{RegionKind::kAppend, "kv", 2 * block, 0}}};
+          {{RegionKind::kAppend, "kv", 2 * block, 0}, {RegionKind::kIndex, "index", block, kTwinRowTokens}}};
 }
 
 inline storage::SequenceState twin_state() {
@@ -40,7 +41,9 @@ inline uint64_t twin_hash(const std::vector<int32_t>& tokens, int64_t n) {
   return hash;
 }
 
-inline uint64_t twin_row(const std::vector<int32_t>& tokens, int64_t row) {
+// An index row speaks of the last of its tokens.
+inline uint64_t twin_row(const storage::RegionSpec& spec, const std::vector<int32_t>& tokens, int64_t row) {
+  if (spec.kind == storage::RegionKind::kIndex) row = (row + 1) * kTwinRowTokens - 1;
   return static_cast<uint64_t>(row) << 32 | static_cast<uint32_t>(tokens[static_cast<size_t>(row)]);
 }
 
@@ -57,10 +60,11 @@ inline void twin_extend(storage::SequenceState& state, const std::vector<int32_t
           std::memcpy(region.fixed().data(), &hash, sizeof(hash));
           continue;
         }
-        if (!region.reserve_rows(n).has_value()) return;
+        const int64_t end = region.spec().rows_of(state.tokens() + n);
+        if (!region.reserve_rows(end - region.rows()).has_value()) return;
         const auto stride = static_cast<int64_t>(region.spec().block_bytes) / storage::kBlockTokens;
-        for (int64_t row = region.rows(); row < region.rows() + n; ++row) {
-          const uint64_t value = twin_row(tokens, row);
+        for (int64_t row = region.rows(); row < end; ++row) {
+          const uint64_t value = twin_row(region.spec(), tokens, row);
           std::memcpy(region.block(row / storage::kBlockTokens) + row % storage::kBlockTokens * stride, &value,
                       sizeof(value));
         }
@@ -77,7 +81,8 @@ inline std::string twin_difference(storage::SequenceState& state, const std::vec
   if (n > static_cast<int64_t>(tokens.size())) return format("{} tokens of {}", n, tokens.size());
   for (int64_t i = 0; i < state.n_layers(); ++i) {
     for (auto& region : state.layer(i).regions) {
-      if (region.rows() != n) return format("layer {}: {} rows, wanted {}", i, region.rows(), n);
+      const int64_t rows = region.spec().rows_of(n);
+      if (region.rows() != rows) return format("layer {}: {} rows, wanted {}", i, region.rows(), rows);
       if (region.spec().kind == storage::RegionKind::kFixed) {
         uint64_t found = 0;
         std::memcpy(&found, std::as_const(region).fixed().data(), sizeof(found));
@@ -93,15 +98,15 @@ inline std::string twin_difference(storage::SequenceState& state, const std::vec
       for (const int64_t b : region.held_blocks()) {
         const auto data = region.read_block(b);
         if (!data.has_value()) return data.error().message;
-        for (int64_t row = b * storage::kBlockTokens; row < std::min(n, (b + 1) * storage::kBlockTokens); ++row) {
+        for (int64_t row = b * storage::kBlockTokens; row < std::min(rows, (b + 1) * storage::kBlockTokens); ++row) {
           uint64_t value = 0;
           std::memcpy(&value, data->data() + row % storage::kBlockTokens * stride, sizeof(value));
-          if (value != twin_row(tokens, row)) return format("layer {}: another row {}", i, row);
+          if (value != twin_row(region.spec(), tokens, row)) return format("layer {}: another row {}", i, row);
           ++found_rows;
         }
       }
       const bool is_ring = region.spec().kind == storage::RegionKind::kRing;
-      if (found_rows < (is_ring ? std::min(n, kTwinWindow) : n)) return format("layer {}: {} rows", i, found_rows);
+      if (found_rows < (is_ring ? std::min(n, kTwinWindow) : rows)) return format("layer {}: {} rows", i, found_rows);
     }
   }
   return "";

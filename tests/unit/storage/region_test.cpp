@@ -27,8 +27,9 @@ void append_all(SequenceState& state, int64_t n, int64_t salt = 0) {
   for (int64_t i = 0; i < state.n_layers(); ++i) {
     for (Region& region : state.layer(i).regions) {
       if (region.spec().kind == RegionKind::kFixed) continue;
-      REQUIRE(region.reserve_rows(n).has_value());
-      for (int64_t row = region.rows(); row < region.rows() + n; ++row) {
+      const int64_t end = region.spec().rows_of(state.tokens() + n);
+      REQUIRE(region.reserve_rows(end - region.rows()).has_value());
+      for (int64_t row = region.rows(); row < end; ++row) {
         const int64_t value = row + salt;
         std::memcpy(region.block(row / kBlockTokens) + (row % kBlockTokens) * static_cast<int64_t>(kRowBytes), &value,
                     sizeof(value));
@@ -47,6 +48,9 @@ int64_t row_at(const Region& region, int64_t row) {
 
 RegionSpec append_spec() { return {RegionKind::kAppend, "kv", kRowBytes * kBlockTokens, 0}; }
 RegionSpec ring_spec(int64_t window) { return {RegionKind::kRing, "kv", kRowBytes * kBlockTokens, window}; }
+RegionSpec index_spec(int64_t row_tokens) {
+  return {RegionKind::kIndex, "index", kRowBytes * kBlockTokens, row_tokens};
+}
 RegionSpec fixed_spec() { return {RegionKind::kFixed, "ssm", 100, 0}; }
 
 }  // namespace
@@ -231,4 +235,34 @@ TEST_CASE("a region restored block by block is the region that was saved; a hole
       CHECK((hole < held.size() || target.held_blocks() == held));
     }
   }
+}
+
+TEST_CASE("an index has rows for whole blocks of tokens alone, however they come", "[storage]") {
+  for (const int64_t row_tokens : {1, 8, 64}) {
+    auto state = SequenceState::create({{append_spec(), index_spec(row_tokens)}}).value();
+    const int64_t per_block = kBlockTokens / row_tokens;
+    for (int64_t step = 1; state.tokens() < 1000; step = step % 90 + 7) {
+      append_all(state, step);
+      const Region& index = state.layer(0).regions[1];
+      REQUIRE(index.rows() == state.tokens() / kBlockTokens * per_block);
+      for (int64_t row = 0; row < index.rows(); ++row) REQUIRE(row_at(index, row) == row);
+    }
+  }
+}
+
+TEST_CASE("an index goes back and on with its sequence, and a fork's rows are its own", "[storage]") {
+  auto state = SequenceState::create({{append_spec(), index_spec(8)}}).value();
+  append_all(state, 700);
+  for (const int64_t n : {650, 640, 639, 100, 0}) {
+    auto fork = state.clone().value();
+    REQUIRE(fork.truncation_point(n) == n);
+    fork.truncate(n);
+    CHECK(fork.layer(0).regions[1].rows() == n / kBlockTokens * 8);
+    append_all(fork, 700 - n, 1000);
+    const Region& index = fork.layer(0).regions[1];
+    for (int64_t row = 0; row < index.rows(); ++row) {
+      REQUIRE(row_at(index, row) == row + (row < n / kBlockTokens * 8 ? 0 : 1000));
+    }
+  }
+  for (int64_t row = 0; row < 80; ++row) REQUIRE(row_at(state.layer(0).regions[1], row) == row);
 }
