@@ -30,6 +30,7 @@ PagedBlocks::PagedBlocks(std::shared_ptr<PagedSequence> sequence, uint32_t layer
   wave_blocks_ = std::clamp((frames - n_layers) / 4 / kWaveUnit * kWaveUnit, kWaveUnit, kLargestWave);
   held_.reserve(static_cast<size_t>(wave_blocks_));
   held_data_.reserve(static_cast<size_t>(wave_blocks_));
+  held_ranges_.reserve(static_cast<size_t>(wave_blocks_));
   wanted_.reserve(static_cast<size_t>(2 * wave_blocks_));
 }
 
@@ -64,13 +65,12 @@ Status PagedBlocks::reserve(int64_t rows, int64_t n) {
 Status PagedBlocks::hold(std::span<const BlockRange> ranges) {
   held_.clear();
   held_data_.clear();
-  if (ranges.empty()) return {};
-  first_held_ = ranges.front().first;
-  LCRUN_CHECK(std::min(ranges.back().end, first_written_) - first_held_ <= wave_blocks_);
+  held_ranges_.clear();
   for (const BlockRange& range : ranges) {
     if (range.first >= first_written_) break;
-    held_data_.resize(static_cast<size_t>(range.first - first_held_), nullptr);
+    held_ranges_.push_back({range.first, static_cast<int64_t>(held_.size())});
     for (int64_t b = range.first; b < std::min(range.end, first_written_); ++b) {
+      LCRUN_CHECK(static_cast<int64_t>(held_.size()) < wave_blocks_);
       LCRUN_ASSIGN(auto made, pin(b));
       // Pins give what can only be read; written bytes come from reserve().
       held_data_.push_back(const_cast<std::byte*>(made.bytes().data()));
@@ -78,6 +78,14 @@ Status PagedBlocks::hold(std::span<const BlockRange> ranges) {
     }
   }
   return {};
+}
+
+std::byte* PagedBlocks::held_at(int64_t b) const {
+  auto range = std::upper_bound(held_ranges_.begin(), held_ranges_.end(), b,
+                                [](int64_t wanted, const HeldRange& held) { return wanted < held.first; });
+  LCRUN_DCHECK(range != held_ranges_.begin());
+  --range;
+  return held_data_[static_cast<size_t>(range->slot + b - range->first)];
 }
 
 void PagedBlocks::ask_ahead(uint32_t layer, std::span<const BlockRange> ranges) {

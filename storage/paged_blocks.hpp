@@ -65,8 +65,7 @@ class PagedBlocks {
   int64_t wave_blocks() const { return wave_blocks_; }
 
   std::byte* at(int64_t b) const {
-    return b >= first_written_ ? written_data_[static_cast<size_t>(b - first_written_)]
-                               : held_data_[static_cast<size_t>(b - first_held_)];
+    return b >= first_written_ ? written_data_[static_cast<size_t>(b - first_written_)] : held_at(b);
   }
   // One block, besides all others, until the next call or release().
   Result<std::span<const std::byte>> read(int64_t b);
@@ -78,6 +77,7 @@ class PagedBlocks {
 
  private:
   Result<PagePin> pin(int64_t b);
+  std::byte* held_at(int64_t b) const;
   void ask_ahead(uint32_t layer, std::span<const BlockRange> ranges);
 
   std::shared_ptr<PagedSequence> sequence_;
@@ -89,9 +89,13 @@ class PagedBlocks {
   int64_t full_end_ = 0;  // reserved blocks below it will be full
   std::vector<PagePin> written_;
   std::vector<std::byte*> written_data_;
-  int64_t first_held_ = 0;
+  struct HeldRange {
+    int64_t first;
+    int64_t slot;  // of its first block in held_data_
+  };
   std::vector<PagePin> held_;
-  std::vector<std::byte*> held_data_;  // by block from first_held_; null where none is held
+  std::vector<std::byte*> held_data_;
+  std::vector<HeldRange> held_ranges_;  // ascending
   std::vector<int64_t> wanted_;
   PagePin single_;
   int64_t single_block_ = -1;  // appended and not yet sealed

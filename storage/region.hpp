@@ -67,11 +67,11 @@ class Region {
   void use_pages(PagedBlocks pages) { pages_.emplace(std::move(pages)); }
   const std::optional<PagedBlocks>& pages() const { return pages_; }
 
-  // Append, Ring, Index: makes room for rows [rows(), rows() + n): new blocks are zero-filled. Until release() the blocks of
-  // those rows can be written. The rows exist after commit_rows(). kNoMemory, kNoSpace when there is no room.
+  // Append, Ring, Index: makes room for rows [rows(), rows() + n): new blocks are zero-filled. Until release() the
+  // blocks of those rows can be written. The rows exist after commit_rows(). kNoMemory, kNoSpace when there is no room.
   Status reserve_rows(int64_t n);
   // Makes blocks of committed rows readable besides those reserved, until the next hold() or release(). Ranges are
-  // ascending and apart, and span at most wave_blocks(). Without pages everything is readable always. kIo: a page was
+  // ascending and apart, and hold at most wave_blocks() in all. Without pages everything is readable always. kIo: a page was
   // lost (lost_row()).
   Status hold(std::span<const BlockRange> ranges) { return pages_ ? pages_->hold(ranges) : Status(); }
   int64_t wave_blocks() const { return pages_ ? pages_->wave_blocks() : INT64_MAX; }

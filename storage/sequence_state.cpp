@@ -88,7 +88,8 @@ Status SequenceState::repeat(int64_t n) {
       for (auto& region : layer.regions) {
         if (region.spec().kind == RegionKind::kAppend) LCRUN_TRY(region.repeat_block(tokens_ / kBlockTokens % there));
         if (region.spec().kind == RegionKind::kRing) LCRUN_TRY(region.repeat_block(tokens_ / kBlockTokens - 1));
-        if (region.spec().kind == RegionKind::kIndex) LCRUN_TRY(region.repeat_rows(region.spec().rows_of(kBlockTokens)));
+        if (region.spec().kind != RegionKind::kIndex) continue;
+        LCRUN_TRY(region.repeat_rows(region.spec().rows_of(kBlockTokens)));
       }
     }
     commit(kBlockTokens);
