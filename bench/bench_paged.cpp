@@ -196,6 +196,9 @@ Status run(const Setup& setup) {
     json["token_s"] = paged.token_seconds;
     json["read_gbs"] = paged.read_rates;
     json["raw_gbs"] = paged.raw_rates;
+    const storage::IoStats io = session.page_store()->io_stats();
+    json["bytes_of_a_read"] = io.reads == 0 ? 0 : io.bytes_read / io.reads;
+    json["bytes_of_a_write"] = io.writes == 0 ? 0 : io.bytes_written / io.writes;
     json["read_of_raw"] = median(paged.read_rates) / median(paged.raw_rates);
   }
   {

@@ -8,6 +8,9 @@
 // Thread rule: one driving thread per device.
 #pragma once
 
+#include <sys/uio.h>
+
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -19,6 +22,10 @@ namespace lcrun::storage {
 
 enum class IoOp : uint8_t { kRead, kWrite, kSync };
 
+// Memory of a request whose bytes lie one behind the other on the disk, and apart here.
+using IoPart = iovec;
+constexpr uint32_t kMostParts = 32;
+
 // Offset, size and memory are multiples of alignment(). `data` stays the caller's and untouched until the completion
 // comes; a write only reads it. Requests in flight together are done in any order.
 struct IoRequest {
@@ -27,7 +34,21 @@ struct IoRequest {
   std::byte* data = nullptr;
   uint32_t size = 0;
   uint64_t ticket = 0;
+  std::span<const IoPart> parts{};  // instead of data, `size` bytes together; the caller's until the completion
 };
+
+// Calls visit(piece, bytes before it) for the memory of a request, in order, up to `end` bytes.
+template <class Visit>
+void visit_memory(const IoRequest& request, uint64_t end, const Visit& visit) {
+  if (request.parts.empty()) return visit(std::span(request.data, static_cast<size_t>(end)), uint64_t{0});
+  uint64_t at = 0;
+  for (const IoPart& part : request.parts) {
+    if (at >= end) return;
+    const uint64_t size = std::min<uint64_t>(part.iov_len, end - at);
+    visit(std::span(static_cast<std::byte*>(part.iov_base), static_cast<size_t>(size)), at);
+    at += size;
+  }
+}
 
 // `result` as system calls give it: bytes moved (maybe fewer than asked), 0 for a sync or at the end of the file, or
 // a negative errno.

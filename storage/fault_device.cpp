@@ -90,6 +90,14 @@ Status FaultDevice::allocate(uint64_t bytes) {
 bool FaultDevice::spoil(Slot& slot, IoRequest& request) {
   const uint32_t unit = alignment();
   slot.reported = request.size;
+  if (request.op == IoOp::kWrite && slot.fault != Fault::kNone) {
+    slot.copy.resize(request.size);
+    visit_memory(request, request.size, [&](std::span<std::byte> piece, uint64_t at) {
+      std::memcpy(slot.copy.data() + at, piece.data(), piece.size());
+    });
+    request.data = slot.copy.data();
+    request.parts = {};
+  }
   const int64_t result = result_without_device(slot.fault, request.size);
   if (result != 1) {
     ready_.push_back({request.ticket, result});
@@ -113,12 +121,10 @@ bool FaultDevice::spoil(Slot& slot, IoRequest& request) {
   const bool changed =
       slot.fault == Fault::kFlipOnWrite || slot.fault == Fault::kByteOnWrite || slot.fault == Fault::kZeroedWrite;
   if (changed) {
-    slot.copy.assign(request.data, request.data + request.size);
     const size_t at = random_.below(slot.copy.size());
     if (slot.fault == Fault::kFlipOnWrite) slot.copy[at] ^= static_cast<std::byte>(1U << random_.below(8));
     if (slot.fault == Fault::kByteOnWrite) slot.copy[at] ^= static_cast<std::byte>(1 + random_.below(255));
     if (slot.fault == Fault::kZeroedWrite) std::fill(slot.copy.begin(), slot.copy.end(), std::byte{0});
-    request.data = slot.copy.data();
   }
   return true;
 }
@@ -156,10 +162,17 @@ IoDone FaultDevice::reveal(const IoDone& done) {
   if (done.result <= 0 || slot.asked.op == IoOp::kSync) return shown;
   shown.result = slot.reported;
   if (slot.fault == Fault::kShortRead) {
-    std::memset(slot.asked.data + slot.reported, 0xA5, slot.asked.size - slot.reported);
+    visit_memory(slot.asked, slot.asked.size, [&](std::span<std::byte> piece, uint64_t at) {
+      const uint64_t kept = std::min<uint64_t>(piece.size(), slot.reported - std::min<uint64_t>(slot.reported, at));
+      std::fill(piece.begin() + static_cast<std::ptrdiff_t>(kept), piece.end(), std::byte{0xA5});
+    });
   }
   if (slot.fault == Fault::kFlipOnRead) {
-    slot.asked.data[random_.below(slot.asked.size)] ^= static_cast<std::byte>(1U << random_.below(8));
+    const uint64_t which = random_.below(slot.asked.size);
+    const auto bit = static_cast<std::byte>(1U << random_.below(8));
+    visit_memory(slot.asked, slot.asked.size, [&](std::span<std::byte> piece, uint64_t at) {
+      if (which >= at && which - at < piece.size()) piece[static_cast<size_t>(which - at)] ^= bit;
+    });
   }
   return shown;
 }

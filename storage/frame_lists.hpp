@@ -37,6 +37,7 @@ class FrameLists {
   void grow(size_t n) { links_.resize(n); }
   PageList list_of(PageNumber page) const { return links_[page].list; }
   PageNumber front(PageList list) const { return ends_[index(list)].first; }
+  PageNumber after(PageNumber page) const { return links_[page].after; }
   uint64_t count(PageList list) const { return ends_[index(list)].count; }
 
   // Out of the list that it is in, into this one.

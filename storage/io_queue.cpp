@@ -71,9 +71,11 @@ void IoQueue::hand_over() {
   for (const uint32_t index : waiting_) {
     const Slot& slot = slots_[index];
     IoRequest rest = slot.request;
-    rest.offset += slot.done;
-    rest.data += slot.done;
-    rest.size -= slot.done;
+    if (slot.done > 0) {
+      rest.offset += slot.done;
+      rest.data += slot.done;
+      rest.size -= slot.done;
+    }
     rest.ticket = index;
     batch_.push_back(rest);
   }
@@ -111,7 +113,8 @@ void IoQueue::settle(const IoDone& done) {
   ++stats_.retries;
   // Only whole units count: the rest of a request must stay aligned.
   const uint64_t kept = (slot.done + moved) / device_.alignment() * device_.alignment();
-  slot.done = request.op == IoOp::kRead && device_.direct() ? 0 : static_cast<uint32_t>(kept);
+  const bool from_the_start = (request.op == IoOp::kRead && device_.direct()) || !request.parts.empty();
+  slot.done = from_the_start ? 0 : static_cast<uint32_t>(kept);
   waiting_.push_back(index);
 }
 

@@ -1,7 +1,8 @@
 // IoQueue: requests that are done wholly or fail, over a device whose completions may be short or say "again".
 //
 // Rules (docs/reliability.md): EAGAIN, EINTR and EBUSY are asked again, a bounded number of times; a short read past
-// the page cache is read again as a whole, any other short transfer is continued; EIO of a read is asked once more;
+// the page cache, and one of several parts, is asked again as a whole, any other short transfer is continued; EIO of a
+// read is asked once more;
 // a failed write or sync is final. Nothing is allocated after the constructor.
 // Thread rule: the device's driving thread.
 #pragma once

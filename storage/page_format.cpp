@@ -83,8 +83,15 @@ const char* verdict_name(Verdict verdict) {
       return "other identity";
     case Verdict::kOlderGeneration:
       return "older generation";
+    case Verdict::kChanged:
+      return "other bytes than were written";
   }
   return "unknown";
+}
+
+PageCheck page_check(std::span<const std::byte> payload) {
+  const XXH128_hash_t hash = XXH3_128bits(payload.data(), payload.size());
+  return {hash.low64, hash.high64};
 }
 
 uint64_t extent_bytes(uint64_t payload_bytes, uint32_t alignment) {

@@ -34,9 +34,14 @@ enum class Verdict : uint8_t {
   kFlipped,          // one part of it, or the seal, is damaged
   kOtherIdentity,    // whole, but another page, or of another session
   kOlderGeneration,  // whole, this page, but a write was lost
+  kChanged,          // not what was written: all that a checksum kept elsewhere can say
 };
-constexpr uint32_t kVerdicts = 5;
+constexpr uint32_t kVerdicts = 6;
 const char* verdict_name(Verdict verdict);
+
+// XXH3-128 of a payload, low word first: of pages whose checksum is kept elsewhere.
+using PageCheck = std::array<uint64_t, 2>;
+PageCheck page_check(std::span<const std::byte> payload);
 
 // Bytes of the extent of a payload: both are multiples of `alignment`, or the extent is.
 uint64_t extent_bytes(uint64_t payload_bytes, uint32_t alignment);

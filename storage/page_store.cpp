@@ -14,6 +14,8 @@ namespace lcrun::storage {
 namespace {
 
 constexpr size_t kFrameAlignment = 4096;
+constexpr uint64_t kGroupBytes = 256 << 10;  // of one request, but for a single page
+constexpr uint64_t kKeptRun = 32;            // pages of a scan that stay, or not, together
 constexpr size_t kPagesAtOnce = 1024;  // page records are made, and reserved from the budget, in steps of this
 
 }  // namespace
@@ -37,8 +39,14 @@ std::span<std::byte> PagePin::writable() {
   return bytes_;
 }
 
-PageStore::PageStore(const PageStoreConfig& config, std::unique_ptr<BlockDevice> device)
-    : config_(config), device_(std::move(device)) {}
+IoStats operator+(const IoStats& a, const IoStats& b) {
+  return {a.reads + b.reads,       a.writes + b.writes,   a.bytes_read + b.bytes_read, a.bytes_written + b.bytes_written,
+          a.retries + b.retries, a.errors + b.errors};
+}
+
+PageStore::PageStore(const PageStoreConfig& config, std::unique_ptr<BlockDevice> device) : config_(config) {
+  scratch_.device = std::move(device);
+}
 
 Result<std::unique_ptr<PageStore>> PageStore::create(const PageStoreConfig& config, MemoryBudget& budget,
                                                      std::unique_ptr<BlockDevice> device) {
@@ -52,17 +60,26 @@ Result<std::unique_ptr<PageStore>> PageStore::create(const PageStoreConfig& conf
   try {
     std::unique_ptr<PageStore> store(new PageStore(config, std::move(device)));
     PageStore& s = *store;
-    s.extent_size_ = extent_bytes(*largest, s.device_->block_bytes());
-    LCRUN_ASSIGN(s.reservation_, budget.reserve(Arena::kCache, config.frames * s.extent_size_));
+    const uint64_t unit = s.scratch_.device->alignment();
+    s.extent_size_ = (*largest + unit - 1) / unit * unit;
+    s.frame_size_ = std::max(s.extent_size_, (config.frame_bytes + unit - 1) / unit * unit);
+    const uint64_t block = s.scratch_.device->block_bytes();
+    while (s.extents_of_blocks_ < kMostParts / 2 && s.extents_of_blocks_ * s.extent_size_ % block != 0) {
+      ++s.extents_of_blocks_;
+    }
+    s.group_pages_ = std::clamp<uint64_t>(kGroupBytes / s.extent_size_, 1, kMostParts / 2);
+    s.kept_run_ = std::clamp<uint64_t>(config.frames / 32, 1, kKeptRun);
+    LCRUN_ASSIGN(s.reservation_, budget.reserve(Arena::kCache, config.frames * s.frame_size_));
     LCRUN_ASSIGN(s.table_reservation_, budget.reserve(Arena::kIndex, 0));
-    LCRUN_ASSIGN(s.memory_, AlignedBuffer::allocate(config.frames * s.extent_size_, kFrameAlignment));
+    LCRUN_ASSIGN(s.memory_, AlignedBuffer::allocate(config.frames * s.frame_size_, kFrameAlignment));
     if (config.reserve_pages > 0) {
-      LCRUN_TRY(s.device_->allocate(config.reserve_pages * s.extent_size_));
+      LCRUN_TRY(s.scratch_.device->allocate(config.reserve_pages * s.extent_size_));
       s.reserved_extents_ = config.reserve_pages;
     }
-    s.device_->use_memory({s.memory_.data(), s.memory_.size()});
-    s.queue_ = std::make_unique<IoQueue>(*s.device_);
-    for (uint64_t i = config.frames; i-- > 0;) s.free_frames_.push_back(static_cast<uint32_t>(i));
+    s.scratch_.queue = std::make_unique<IoQueue>(*s.scratch_.device);
+    LCRUN_TRY(s.make_groups(s.scratch_.device->depth(), false));
+    s.retries_.reserve(config.frames);
+    s.free_frames_ = FrameSet(static_cast<uint32_t>(config.frames));
     s.page_in_frame_.assign(config.frames, kNoPage);
     s.wanted_.assign(config.frames / 2, kNoPage);
     s.runs_.assign(config.page_bytes.size(), Run{});
@@ -141,13 +158,15 @@ Result<PageNumber> PageStore::find(SequenceId sequence, uint32_t layer, int64_t 
   return (*pages)[static_cast<size_t>(block)];
 }
 
-std::span<std::byte> PageStore::extent_of(const Page& page) {
-  const uint64_t size = extent_bytes(config_.page_bytes[page.layer], device_->alignment());
-  return {memory_.data() + uint64_t{page.frame} * extent_size_, size};
+std::span<std::byte> PageStore::frame_of(const Page& page) {
+  return {memory_.data() + uint64_t{page.frame} * frame_size_, static_cast<size_t>(frame_size_)};
 }
 
 std::span<std::byte> PageStore::payload(const Page& page) {
-  return extent_of(page).first(config_.page_bytes[page.layer]);
+  const auto size = static_cast<size_t>(config_.page_bytes[page.layer]);
+  if (page.frame != kNoFrame) return frame_of(page).first(size);
+  // Of a mapping: nobody gets it for writing.
+  return {const_cast<std::byte*>(mapped_extent(page).data()), size};
 }
 
 Result<PageNumber> PageStore::new_page(uint32_t layer, uint64_t block) {
@@ -186,10 +205,20 @@ void PageStore::free_if_unused(PageNumber number) {
   Page& page = pages_[number];
   if (page.references > 0 || page.pins > 0 || page.io != Io::kNone) return;
   give_frame_back(page);
-  if (page.extent != kNoExtent) free_extents_.push_back(page.extent);
+  leave_place(page);
   page = Page{};
   free_pages_.push_back(number);
   if (--live_pages_ == 0) forget_disk();
+}
+
+void PageStore::leave_place(Page& page) {
+  if (page.source != 0) {
+    --sources_[page.source].pages;
+  } else if (page.extent != kNoExtent) {
+    free_extents_.push_back(page.extent);
+  }
+  page.source = 0;
+  page.extent = kNoExtent;
 }
 
 // Nothing is stored: the disk gets back what was not asked for at the beginning.
@@ -200,7 +229,7 @@ void PageStore::forget_disk() {
   std::fill(runs_.begin(), runs_.end(), Run{});
   if (reserved_extents_ <= config_.reserve_pages) return;
   const uint64_t keep = config_.reserve_pages * extent_size_;
-  device_->discard(keep, reserved_extents_ * extent_size_ - keep);
+  scratch_.device->discard(keep, reserved_extents_ * extent_size_ - keep);
   reserved_extents_ = config_.reserve_pages;
 }
 
@@ -248,6 +277,11 @@ Result<PagePin> PageStore::append(SequenceId sequence, uint32_t layer) {
 Result<PagePin> PageStore::pin(SequenceId sequence, uint32_t layer, int64_t block) {
   LCRUN_ASSIGN(const PageNumber number, find(sequence, layer, block));
   Page& page = pages_[number];
+  if (is_mapped(page)) {
+    LCRUN_TRY(check_one(number));
+    ++stats_.hits;
+    return make_pin(number, false);
+  }
   if (page.frame != kNoFrame) {
     ++stats_.hits;
     if (!page.ahead) page.hot = true;
@@ -261,7 +295,7 @@ Result<PagePin> PageStore::pin(SequenceId sequence, uint32_t layer, int64_t bloc
 
 Result<PagePin> PageStore::pin_for_writing(SequenceId sequence, uint32_t layer, int64_t block) {
   LCRUN_ASSIGN(PageNumber number, find(sequence, layer, block));
-  LCRUN_TRY(load(number));
+  LCRUN_TRY(is_mapped(pages_[number]) ? check_one(number) : load(number));
   if (pages_[number].references > 1) {
     const PagePin source = make_pin(number, false);
     LCRUN_ASSIGN(const PageNumber copy, new_page(layer, static_cast<uint64_t>(block)));
@@ -277,6 +311,8 @@ Result<PagePin> PageStore::pin_for_writing(SequenceId sequence, uint32_t layer, 
     (*table(sequence, layer))[static_cast<size_t>(block)] = copy;
     drop_reference(number);
     number = copy;
+  } else if (pages_[number].source != 0) {
+    LCRUN_TRY(own_copy(number));
   }
   // What is being written to the disk must not change under it.
   while (pages_[number].io == Io::kWriting) advance(true);

@@ -93,8 +93,12 @@ void PagedBlocks::ask_ahead(uint32_t layer, std::span<const BlockRange> ranges) 
   if (store.all_in_memory()) return;
   const int64_t end = store.blocks(sequence_->id(), layer);
   wanted_.clear();
+  // A whole wave without gaps: the next one will be wanted too. A disk ends requests in any order, and must not run
+  // dry while what came together is computed.
+  const bool is_dense = ranges.size() == 1 && ranges[0].end - ranges[0].first == wave_blocks_;
+  const int64_t further = is_dense ? wave_blocks_ : 0;
   for (const BlockRange& range : ranges) {
-    for (int64_t b = range.first; b < std::min(range.end, end) && wanted_.size() < wanted_.capacity(); ++b) {
+    for (int64_t b = range.first; b < std::min(range.end + further, end) && wanted_.size() < wanted_.capacity(); ++b) {
       wanted_.push_back(b);
     }
   }

@@ -93,7 +93,6 @@ class Run {
     config.frames = kFrames;
     config.reserve_pages = random_.once_in(2) ? 16 : 0;
     config.window_blocks = static_cast<int64_t>(random_.below(3));
-    config.session[0] = static_cast<uint8_t>(which_.seed);
     auto made = PageStore::create(config, budget_, std::move(faulty));
     if (!made) {
       faults_ = nullptr;

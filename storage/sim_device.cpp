@@ -43,8 +43,10 @@ int64_t SimDevice::perform(const IoRequest& request) {
   if (request.offset % kSimSector != 0 || request.size % kSimSector != 0) return -EINVAL;
   if (request.offset + request.size > seen_.size()) return request.op == IoOp::kRead ? 0 : -ENOSPC;
   std::byte* place = seen_.data() + request.offset;
-  if (request.op == IoOp::kRead) std::memcpy(request.data, place, request.size);
-  if (request.op == IoOp::kWrite) std::memcpy(place, request.data, request.size);
+  visit_memory(request, request.size, [&](std::span<std::byte> piece, uint64_t at) {
+    if (request.op == IoOp::kRead) std::memcpy(piece.data(), place + at, piece.size());
+    if (request.op == IoOp::kWrite) std::memcpy(place + at, piece.data(), piece.size());
+  });
   return request.size;
 }
 

@@ -96,7 +96,13 @@ class ThreadsDevice final : public BlockDevice {
 
   int64_t perform(const IoRequest& request) const {
     const auto offset = static_cast<off_t>(request.offset);
+    const int parts = static_cast<int>(request.parts.size());
     ssize_t n = 0;
+    if (parts > 0) {
+      n = request.op == IoOp::kRead ? preadv(file_.fd(), request.parts.data(), parts, offset)
+                                    : pwritev(file_.fd(), request.parts.data(), parts, offset);
+      return n < 0 ? -errno : n;
+    }
     if (request.op == IoOp::kRead) n = pread(file_.fd(), request.data, request.size, offset);
     if (request.op == IoOp::kWrite) n = pwrite(file_.fd(), request.data, request.size, offset);
     if (request.op == IoOp::kSync) n = fdatasync(file_.fd());

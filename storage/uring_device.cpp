@@ -80,16 +80,21 @@ class UringDevice final : public BlockDevice {
 
   void prepare(io_uring_sqe& sqe, const IoRequest& request) const {
     const int fd = fixed_file_ ? 0 : file_.fd();
-    const bool registered = !memory_.empty() && request.data >= memory_.data() &&
+    const auto parts = static_cast<unsigned>(request.parts.size());
+    const bool registered = parts == 0 && !memory_.empty() && request.data >= memory_.data() &&
                             request.data + request.size <= memory_.data() + memory_.size();
     if (request.op == IoOp::kSync) io_uring_prep_fsync(&sqe, fd, IORING_FSYNC_DATASYNC);
     if (request.op == IoOp::kRead && registered)
       io_uring_prep_read_fixed(&sqe, fd, request.data, request.size, request.offset, 0);
-    if (request.op == IoOp::kRead && !registered)
+    if (request.op == IoOp::kRead && parts > 0)
+      io_uring_prep_readv(&sqe, fd, request.parts.data(), parts, request.offset);
+    if (request.op == IoOp::kWrite && parts > 0)
+      io_uring_prep_writev(&sqe, fd, request.parts.data(), parts, request.offset);
+    if (request.op == IoOp::kRead && parts == 0 && !registered)
       io_uring_prep_read(&sqe, fd, request.data, request.size, request.offset);
     if (request.op == IoOp::kWrite && registered)
       io_uring_prep_write_fixed(&sqe, fd, request.data, request.size, request.offset, 0);
-    if (request.op == IoOp::kWrite && !registered)
+    if (request.op == IoOp::kWrite && parts == 0 && !registered)
       io_uring_prep_write(&sqe, fd, request.data, request.size, request.offset);
     if (fixed_file_) io_uring_sqe_set_flags(&sqe, IOSQE_FIXED_FILE);
     io_uring_sqe_set_data64(&sqe, request.ticket);

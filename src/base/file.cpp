@@ -48,6 +48,12 @@ class PosixMapping final : public Mapping {
     const uint64_t last = std::min<uint64_t>(offset + size, size_) / page * page;
     if (first < last) madvise(static_cast<std::byte*>(data_) + first, last - first, MADV_DONTNEED);
   }
+  void will_need(uint64_t offset, uint64_t size) override {
+    const uint64_t page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+    const uint64_t first = offset / page * page;
+    const uint64_t last = std::min<uint64_t>(offset + size, size_);
+    if (first < last) madvise(static_cast<std::byte*>(data_) + first, last - first, MADV_WILLNEED);
+  }
 
  private:
   void* data_;

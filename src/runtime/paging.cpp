@@ -46,7 +46,6 @@ Status page_sequence(storage::SequenceState& state, const PagingPlan& plan, cons
   config.frames = plan.frames;
   config.reserve_pages = plan.reserve_pages;
   config.write_when_free_below = plan.frames / 4;
-  LCRUN_ASSIGN(config.session, storage::random_session_id());
   // The plan has seen to the cap; how much of that the system gives is another question.
   MemoryBudget budget(UINT64_MAX);
   for (;;) {

@@ -17,6 +17,7 @@ using namespace lcrun::storage;
 namespace {
 
 constexpr uint64_t kPayload = 3000;
+constexpr uint64_t kPlace = 3072;  // whole sectors
 
 PageStoreConfig config_of(uint64_t frames) {
   PageStoreConfig config;
@@ -62,12 +63,12 @@ int64_t number_in(PageStore& store, SequenceId s, int64_t block) {
 TEST_CASE("a hundred blocks live in eight frames, and memory is what was reserved", "[storage]") {
   MemoryBudget budget(64 * 1024 + (1 << 20));
   auto store = store_of(config_of(8), budget, disk());
-  CHECK(budget.used(Arena::kCache) == 8 * extent_bytes(kPayload, 512));
+  CHECK(budget.used(Arena::kCache) == 8 * kPlace);
   const SequenceId s = store->create_sequence().value();
   append(*store, s, 0, 100);
   for (int64_t b = 0; b < 100; ++b) CHECK(number_in(*store, s, b) == b);
   CHECK(store->stats().evicted >= 92);
-  CHECK(budget.used(Arena::kCache) == 8 * extent_bytes(kPayload, 512));
+  CHECK(budget.used(Arena::kCache) == 8 * kPlace);
   CHECK(budget.used(Arena::kIndex) > 0);
   store->drop(s);
   while (store->pages() > 0) store->poll();
@@ -225,7 +226,6 @@ TEST_CASE("real files, both backends: random work gives the bytes that were writ
     REQUIRE(device.has_value());
     MemoryBudget budget(UINT64_MAX);
     PageStoreConfig config = config_of(12);
-    config.session = random_session_id().value();
     config.reserve_pages = 64;
     auto store = store_of(config, budget, std::move(device).value());
     const SequenceId a = store->create_sequence().value();
