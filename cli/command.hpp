@@ -29,5 +29,6 @@ Status plugins_command(Context& context);
 Status session_command(Context& context);
 Status encode_command(Context& context);
 Status ask_command(Context& context);
+Status eval_command(Context& context);
 
 }  // namespace lcrun::cli

@@ -14,6 +14,7 @@ enum ExitCode : int {
   kExitStorage = 5,
   kExitSession = 6,
   kExitUnsupported = 7,
+  kExitThreshold = 8,
   kExitInterrupted = 130,
 };
 
@@ -39,6 +40,8 @@ constexpr ExitCode exit_code(Code code) {
       return kExitStorage;  // a text file; missing models and sessions have their own codes
     case Code::kInternal:
       return kExitInternal;
+    case Code::kBelowThreshold:
+      return kExitThreshold;
   }
   return kExitInternal;
 }

@@ -42,6 +42,7 @@ constexpr CommandEntry kCommands[] = {
     {runtime::kSession, session_command},
     {runtime::kEncode, encode_command},
     {runtime::kAsk, ask_command},
+    {runtime::kEval, eval_command},
 };
 
 LogLevel log_level_of(const std::string& name) {

@@ -15,7 +15,8 @@ TEST_PINS="pytest==9.2.0 clang-format==14.0.6"
 
 # What the engine is built from, and what its tests need on top.
 BUILD_PACKAGES="g++ ninja-build pkg-config python3 python3-venv ca-certificates
-  nlohmann-json3-dev libcli11-dev libxxhash-dev libutf8proc-dev libpcre2-dev libedit-dev libxsimd-dev liburing-dev"
+  nlohmann-json3-dev libcli11-dev libxxhash-dev libutf8proc-dev libpcre2-dev libedit-dev libpng-dev libxsimd-dev
+  liburing-dev"
 TEST_PACKAGES="git catch2 librapidcheck-dev binutils g++-aarch64-linux-gnu qemu-user valgrind"
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }

@@ -23,6 +23,7 @@ enum class Code : uint8_t {
   kCancelled = 8,        // the user or a callback stopped it
   kNotFound = 9,         // a lookup failed (a key, a name); callers usually translate it
   kInternal = 10,        // a bug of ours, reported instead of an abort
+  kBelowThreshold = 11,  // a measurement is worse than what was asked for
 };
 
 // Stable lower-case name of a code, for logs and tests.
@@ -48,6 +49,8 @@ constexpr const char* code_name(Code code) {
       return "not_found";
     case Code::kInternal:
       return "internal";
+    case Code::kBelowThreshold:
+      return "below_threshold";
   }
   return "unknown";
 }

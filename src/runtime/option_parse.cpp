@@ -311,4 +311,17 @@ Result<ParsedOptions> parse_options(const CommandInfo& command, std::span<const 
   return parser.take();
 }
 
+Status change_option(const CommandInfo& command, std::string_view name, std::string_view value, Options& options) {
+  for (const OptionRow& row : option_rows()) {
+    if (row.name != name || (row.commands & command.bit) == 0) continue;
+    Options changed = options;
+    const Status set = set_value(row, value, changed);
+    if (!set.has_value()) return bad_option(format("--{}", name), set.error());
+    LCRUN_TRY(check_available(changed));
+    options = std::move(changed);
+    return {};
+  }
+  return make_error(Code::kInvalidArgument, "--{}: not an option of lcrun {}", name, command.name);
+}
+
 }  // namespace lcrun::runtime

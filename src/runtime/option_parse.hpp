@@ -34,6 +34,10 @@ struct ParsedOptions {
 Result<ParsedOptions> parse_options(const CommandInfo& command, std::span<const std::string> args,
                                     const Environment& environment);
 
+// Sets one option as if it had been given, by the name of its row; for commands that run themselves several times.
+// kInvalidArgument, kUnsupported: no such option of the command, or not such a value; `options` is then as it was.
+Status change_option(const CommandInfo& command, std::string_view name, std::string_view value, Options& options);
+
 // "LCRUN_CTX_SIZE" for "ctx-size".
 std::string environment_name(const OptionRow& row);
 

@@ -18,7 +18,7 @@ constexpr double kMaxThreads = 1024;
 constexpr double kMaxSeed = 9007199254740992.0;  // 2^53: exact in JSON numbers
 constexpr uint32_t kAnswers = kRun | kAsk;
 constexpr uint32_t kSamplers = kAnswers;
-constexpr uint32_t kEngine = kRun | kScore | kPpl | kBench | kEncode | kAsk;
+constexpr uint32_t kEngine = kRun | kScore | kPpl | kBench | kEncode | kAsk | kEval;
 
 // One option is two to four lines here; a formatter makes ten of it.
 // clang-format off
@@ -56,22 +56,24 @@ const OptionRow kRows[] = {
     {.name = "file", .spellings = "-f --file", .kind = K::kText, .field = &O::file,
      .commands = kRun | kPpl | kEncode,
      .argument = "FILE", .help = "text to read (- = standard input)"},
+    {.name = "questions", .spellings = "-f --file --questions", .kind = K::kText, .field = &O::file, .commands = kEval,
+     .argument = "FILE", .help = "qa: JSON lines of {\"file\" or \"text\", \"question\", \"answers\": []}"},
     {.name = "n-predict", .spellings = "-n --n-predict --predict", .kind = K::kTokens, .field = &O::n_predict,
      .commands = kAnswers | kPlan, .argument = "N", .help = "tokens to generate (-1 = until the model ends)", .min = 0,
      .max = kMaxTokens, .llama_env = "LLAMA_ARG_N_PREDICT", .minus_one_allowed = true},
     {.name = "system-prompt", .spellings = "-sys --system-prompt", .kind = K::kText, .field = &O::system_prompt,
-     .commands = kRun | kEncode, .argument = "TEXT", .help = "system message of a chat"},
+     .commands = kRun | kEncode | kEval, .argument = "TEXT", .help = "system message of a chat"},
     {.name = "conversation", .spellings = "-cnv=on --conversation=on -no-cnv=off --no-conversation=off",
-     .kind = K::kChoice, .field = &O::conversation, .commands = kRun | kEncode, .argument = "",
+     .kind = K::kChoice, .field = &O::conversation, .commands = kRun | kEncode | kEval, .argument = "",
      .help = "use the chat template, or not (auto: if the model has one)", .choices = "auto|on|off"},
     {.name = "single-turn", .spellings = "-st --single-turn", .kind = K::kFlag, .field = &O::single_turn,
      .commands = kRun, .argument = "", .help = "one reply, then exit"},
     {.name = "escape", .spellings = "-e --escape", .kind = K::kFlag, .field = &O::escape, .commands = kAnswers,
      .argument = "", .help = "process \\n, \\t, \\\\, \\\" and \\' in -p and -sys"},
     {.name = "answer-prefix", .spellings = "--answer-prefix", .kind = K::kText, .field = &O::answer_prefix,
-     .commands = kAnswers, .argument = "TEXT", .help = "the reply begins with this text"},
+     .commands = kAnswers | kEval, .argument = "TEXT", .help = "the reply begins with this text"},
     {.name = "chat-template", .spellings = "--chat-template", .kind = K::kText, .field = &O::chat_template,
-     .commands = kRun | kEncode, .argument = "JINJA", .help = "chat template to use instead of the model's own",
+     .commands = kRun | kEncode | kEval, .argument = "JINJA", .help = "chat template to use instead of the model's own",
      .llama_env = "LLAMA_ARG_CHAT_TEMPLATE"},
     {.name = "grammar", .spellings = "--grammar", .kind = K::kText, .field = &O::grammar, .commands = kAnswers,
      .argument = "GBNF", .help = "grammar that the reply must follow"},
@@ -158,7 +160,8 @@ const OptionRow kRows[] = {
     {.name = "session", .spellings = "--session", .kind = K::kText, .field = &O::session,
      .commands = kRun | kEncode | kAsk,
      .argument = "FILE", .help = "session file to continue from, if it exists, and to keep the session in"},
-    {.name = "driver", .spellings = "--driver", .kind = K::kChoice, .field = &O::driver, .commands = kRun,
+    {.name = "driver", .spellings = "--driver", .kind = K::kChoice, .field = &O::driver,
+     .commands = kRun | kEval,
      .argument = "NAME", .help = "strategy that arranges what the model reads", .choices = "none|retri|rag|jrt",
      .available = "none"},
 
@@ -187,6 +190,26 @@ const OptionRow kRows[] = {
      .help = "fill the depth with copies of the first 512 tokens' cache instead of computing it"},
     {.name = "output", .spellings = "-o --output", .kind = K::kChoice, .field = &O::bench_output, .commands = kBench,
      .argument = "FORMAT", .help = "form of the table", .choices = "md|json|jsonl|csv"},
+    {.name = "lengths", .spellings = "--lengths", .kind = K::kTokensList, .field = &O::eval_lengths, .commands = kEval,
+     .argument = "N,N", .help = "tokens of the prompts (1k,32k,1M)", .min = 64, .max = 1e9},
+    {.name = "depths", .spellings = "--depths", .kind = K::kTokensList, .field = &O::eval_depths, .commands = kEval,
+     .argument = "P,P", .help = "where the hidden sentence lies, in per cent of the text", .min = 0, .max = 100},
+    {.name = "seeds", .spellings = "--seeds", .kind = K::kInteger, .field = &O::eval_seeds, .commands = kEval,
+     .argument = "N", .help = "cases of each length and depth, with numbers and places of their own", .min = 1,
+     .max = 1e6},
+    {.name = "first-seed", .spellings = "-s --seed --first-seed", .kind = K::kInteger, .field = &O::eval_first_seed,
+     .commands = kEval, .argument = "N", .help = "seed of the first of them", .min = 1, .max = 1e9},
+    {.name = "haystack", .spellings = "--haystack", .kind = K::kText, .field = &O::haystack, .commands = kEval,
+     .argument = "FILE|prose", .help = "text to hide sentences in: a file, or prose that is generated"},
+    {.name = "compare", .spellings = "--compare", .kind = K::kText, .field = &O::compare, .commands = kEval,
+     .argument = "NAME,NAME", 
+     .help = "kinds of attention to run the same cases with (NAME/PREFILL for another prefill)"},
+    {.name = "out", .spellings = "--out", .kind = K::kText, .field = &O::eval_out, .commands = kEval,
+     .argument = "FILE", .help = "keep each case as a JSON line; a run that finds cases there does not repeat them"},
+    {.name = "png", .spellings = "--png", .kind = K::kText, .field = &O::png, .commands = kEval, .argument = "FILE",
+     .help = "heat map of depth against length, and the curve of position bias"},
+    {.name = "threshold", .spellings = "--threshold", .kind = K::kReal, .field = &O::threshold, .commands = kEval,
+     .argument = "X", .help = "exit with 8 if the first score is below X (0..1) at any length", .min = 0, .max = 1},
     {.name = "kernels", .spellings = "--kernels", .kind = K::kFlag, .field = &O::kernels, .commands = kInspect,
      .argument = "", .help = "show instruction sets, who multiplies, and the prepared form of each format"},
     {.name = "check", .spellings = "--check", .kind = K::kText, .field = &O::check_plugin, .commands = kPlugins,
@@ -194,7 +217,7 @@ const OptionRow kRows[] = {
 
     {.name = "json", .spellings = "--json", .kind = K::kFlag, .field = &O::json,
      .commands = kRun | kBench | kInspect | kPlan | kQuantize | kPlugins | kTokenize | kScore | kPpl | kSession |
-                 kEncode | kAsk,
+                 kEncode | kAsk | kEval,
      .argument = "", .help = "print JSON", .group = "Output"},
     {.name = "stats", .spellings = "--stats", .kind = K::kFlag, .field = &O::stats, .commands = kAnswers,
      .argument = "", .help = "counters on standard error at the end"},
@@ -222,10 +245,12 @@ const CommandInfo kCommands[] = {
     {"encode", kEncode, "-m MODEL -f FILE --session S",
      "read a long text once, into a session file that never changes"},
     {"ask", kAsk, "--session S -p QUESTION [-p QUESTION ...]", "answer questions about a text that was read by encode"},
+    {"eval", kEval, "TASK -m MODEL [--lengths 4k,32k] [--haystack FILE]",
+     "long-context evaluation: passkey, needle, multikey, multivalue, vartrack, count, words, qa, ppl", 1, 1},
     {"session", kSession, "info|verify|rm FILE", "what a session file holds; check all of it; remove it", 2, 2},
 };
 
-constexpr std::array<std::string_view, 4> kFuture = {"eval", "convert", "serve", "calibrate"};
+constexpr std::array<std::string_view, 3> kFuture = {"convert", "serve", "calibrate"};
 
 std::string number_text(double value) {
   std::string text = format("{}", value);

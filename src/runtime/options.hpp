@@ -103,6 +103,17 @@ struct Options {
   // ask.
   std::vector<std::string> questions;
 
+  // eval.
+  std::vector<int64_t> eval_lengths{4000};
+  std::vector<int64_t> eval_depths{0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100};
+  int64_t eval_seeds = 1;
+  int64_t eval_first_seed = 1;
+  std::string haystack = "prose";
+  std::string compare;
+  double threshold = 0;
+  std::string eval_out;
+  std::string png;
+
   // inspect, plugins.
   bool kernels = false;
   std::string check_plugin;
@@ -128,9 +139,10 @@ enum CommandBits : uint32_t {
   kSession = 1U << 10,
   kEncode = 1U << 11,
   kAsk = 1U << 12,
-  kModelRunners = kRun | kScore | kPpl | kBench | kPlan | kEncode | kAsk,
+  kEval = 1U << 13,
+  kModelRunners = kRun | kScore | kPpl | kBench | kPlan | kEncode | kAsk | kEval,
   kModelReaders = kModelRunners | kTokenize | kDetokenize | kInspect,
-  kEveryCommand = (1U << 13) - 1,
+  kEveryCommand = (1U << 14) - 1,
 };
 
 enum class OptionKind : uint8_t {

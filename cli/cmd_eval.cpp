@@ -1,0 +1,244 @@
+// lcrun eval: how well a model finds things in long texts, with any options that a run takes.
+//
+// The cases are the library's (src/runtime/evaluation.hpp); here they meet a model and the options: a session for each
+// length and each kind of attention (--attention, then those of --compare), opened as `run` opens its own.
+#include <algorithm>
+#include <chrono>
+
+#include "cli/command.hpp"
+#include "cli/reply.hpp"
+#include "cli/setup.hpp"
+#include "cli/signals.hpp"
+#include "src/base/format.hpp"
+#include "src/base/log.hpp"
+#include "src/runtime/eval_plot.hpp"
+#include "src/runtime/eval_report.hpp"
+#include "src/runtime/evaluation.hpp"
+#include "src/runtime/option_values.hpp"
+#include "src/runtime/session_file.hpp"
+
+namespace lcrun::cli {
+namespace {
+
+using runtime::EvalKey;
+using runtime::EvalKind;
+using runtime::EvalRecord;
+using runtime::EvalRequest;
+using runtime::Evaluation;
+using runtime::Options;
+using Clock = std::chrono::steady_clock;
+
+constexpr double kSecondsBetweenLines = 60;  // of progress, away from a terminal
+
+// One kind of attention to measure.
+struct Variant {
+  std::string name;
+  runtime::ParsedOptions parsed;
+};
+
+// Where results are kept: in a file, or only until they are printed.
+struct Results {
+  std::optional<runtime::EvalFile> file;
+  runtime::EvalRecords records;
+
+  const runtime::EvalRecords& all() const { return file.has_value() ? file->records() : records; }
+  Status add(const EvalRecord& record) {
+    if (file.has_value()) return file->append(record);
+    records.insert_or_assign(record.key, record);
+    return {};
+  }
+};
+
+std::vector<int64_t> sorted(std::vector<int64_t> values) {
+  std::sort(values.begin(), values.end());
+  values.erase(std::unique(values.begin(), values.end()), values.end());
+  return values;
+}
+
+Result<EvalRequest> request_of(const Context& context) {
+  const Options& options = context.options();
+  const std::string& name = options.positionals.front();
+  EvalRequest request;
+  request.task = runtime::find_eval_task(name);
+  if (request.task == nullptr) {
+    return make_error(Code::kInvalidArgument, "eval {}: unknown task; wanted one of: {}", name,
+                      runtime::eval_task_names());
+  }
+  request.lengths = sorted(options.eval_lengths);
+  request.depths = sorted(options.eval_depths);
+  request.first_seed = options.eval_first_seed;
+  request.seeds = options.eval_seeds;
+  request.system = options.system_prompt;
+  if (context.parsed.is_given("answer-prefix")) request.answer_prefix = options.answer_prefix;
+  if (!options.png.empty() && !request.task->has_depth) {
+    return make_error(Code::kInvalidArgument, "--png: {} has no depths to draw", name);
+  }
+  if (context.parsed.is_given("threshold") && request.task->kind == EvalKind::kLikelihood) {
+    return make_error(Code::kInvalidArgument, "--threshold: {} has no score from 0 to 1", name);
+  }
+  const bool wants_questions = request.task->kind == EvalKind::kQuestions;
+  if (wants_questions != context.parsed.is_given("questions")) {
+    return make_error(Code::kInvalidArgument,
+                      wants_questions ? "-f: eval {} wants a file of questions" : "-f: eval {} has no questions", name);
+  }
+  return request;
+}
+
+// NAME or NAME/PREFILL; a NAME that is a kind of prefill, too, is used for both.
+Result<Variant> variant_of(const Context& context, std::string_view word) {
+  const runtime::CommandInfo& command = *runtime::find_command("eval");
+  const size_t slash = word.find('/');
+  const std::string_view name = word.substr(0, slash);
+  Variant variant{std::string(word), context.parsed};
+  Options& options = variant.parsed.options;
+  LCRUN_TRY(runtime::change_option(command, "attention", name, options));
+  if (slash != std::string_view::npos) {
+    LCRUN_TRY(runtime::change_option(command, "prefill", word.substr(slash + 1), options));
+  } else {
+    (void)runtime::change_option(command, "prefill", name, options);
+  }
+  return variant;
+}
+
+// --attention as it is, then --compare.
+Result<std::vector<Variant>> variants_of(const Context& context) {
+  std::vector<Variant> variants = {{context.options().attention, context.parsed}};
+  std::string_view rest = context.options().compare;
+  while (!rest.empty()) {
+    const std::string_view word = rest.substr(0, rest.find(','));
+    rest.remove_prefix(std::min(word.size() + 1, rest.size()));
+    auto variant = variant_of(context, word);
+    if (!variant.has_value()) {
+      return make_error(variant.error().code, "--compare \"{}\": {}", word, variant.error().message);
+    }
+    const auto is_same = [&](const Variant& other) { return other.name == variant->name; };
+    if (std::none_of(variants.begin(), variants.end(), is_same)) variants.push_back(std::move(variant).value());
+  }
+  return variants;
+}
+
+// Options that a score does not depend on, or that are part of a case or of the identity in another way.
+bool is_outside_identity(std::string_view name) {
+  constexpr std::string_view kNames[] = {
+      "model",       "model-dir", "mem-max",      "load-mode",  "threads",  "threads-batch", "batch-size",
+      "ubatch-size", "isa",       "n-gpu-layers", "flash-attn", "kv-dir",   "kv-io",         "log-level",
+      "json",        "attention", "lengths",      "depths",     "seeds",    "first-seed",    "haystack",
+      "questions",   "compare",   "out",          "png",        "threshold"};
+  return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
+}
+
+runtime::EvalIdentity identity_of(const Context& context, const runtime::Engine& engine, const EvalRequest& request,
+                                  const runtime::EvalSource& source) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  runtime::EvalIdentity identity;
+  identity.task = request.task->name;
+  for (const uint8_t byte : runtime::model_fingerprint(*engine.file)) {
+    identity.model += kDigits[byte >> 4];
+    identity.model += kDigits[byte & 15];
+  }
+  identity.haystack = source.checksum;
+  for (const runtime::OptionRow& row : runtime::option_rows()) {
+    if ((row.commands & runtime::kEval) == 0 || is_outside_identity(row.name)) continue;
+    identity.options.emplace_back(row.name, runtime::option_value_text(row, context.options()));
+  }
+  return identity;
+}
+
+// A line on a terminal, or one now and then in a log.
+class EvalProgress {
+ public:
+  EvalProgress(const std::string& name, size_t cases)
+      : line_("Evaluating " + name, "tokens"), name_(name), cases_(cases) {}
+
+  void case_done() { ++done_; }
+  bool update(int64_t read, int64_t total) {
+    line_.update(read, total);
+    const auto now = Clock::now();
+    if (!stderr_is_terminal() && std::chrono::duration<double>(now - said_).count() >= kSecondsBetweenLines) {
+      said_ = now;
+      log(LogLevel::kInfo, "{}: {} of {} cases, {} of {} tokens read", name_, done_, cases_, read, total);
+    }
+    return !interrupted();
+  }
+
+ private:
+  ProgressLine line_;
+  std::string name_;
+  size_t cases_;
+  size_t done_ = 0;
+  Clock::time_point said_ = Clock::now();
+};
+
+Status run_variant(const Context& given, const Variant& variant, const runtime::Engine& engine,
+                   const Evaluation& evaluation, Results& results) {
+  const Context context{variant.parsed, given.out};
+  // What is done already, and does not change while the rest is.
+  const runtime::EvalRecords done = results.all();
+  const auto keys = evaluation.keys(variant.name);
+  const auto left = std::count_if(keys.begin(), keys.end(), [&](const EvalKey& key) { return done.count(key) == 0; });
+  const auto found = static_cast<int64_t>(keys.size()) - left;
+  if (found > 0) log(LogLevel::kInfo, "{}: {} of {} cases were done before", variant.name, found, keys.size());
+  EvalProgress progress(variant.name, static_cast<size_t>(left));
+  const auto open = [&](int64_t n_ctx) { return open_session(context, engine, n_ctx, n_ctx); };
+  const auto keep = [&](const EvalRecord& record) {
+    progress.case_done();
+    return results.add(record);
+  };
+  return evaluation.run(variant.name, done, open, keep,
+                        [&](int64_t read, int64_t total) { return progress.update(read, total); });
+}
+
+// The tables first: a picture that cannot be written must not take them along.
+Status report(const Context& context, const runtime::EvalIdentity& identity, const runtime::EvalTask& task,
+              std::span<const runtime::EvalRow> rows) {
+  const Options& options = context.options();
+  const std::string text = options.json ? report_json(identity, task, rows) + "\n" : report_markdown(task, rows);
+  LCRUN_TRY(context.out.write(text));
+  LCRUN_TRY(context.out.flush());
+  if (options.png.empty()) return {};
+  LCRUN_ASSIGN(const auto png, runtime::eval_png(task, rows));
+  LCRUN_ASSIGN(const auto file, posix_file_system().open(options.png, OpenMode::kReplaceShared));
+  return file->write_at(0, png);
+}
+
+// --threshold holds for what was asked for, not for what it is compared with.
+Status check_threshold(const Context& context, const std::string& attention, std::span<const runtime::EvalRow> rows) {
+  const double threshold = context.options().threshold;
+  for (const runtime::EvalRow& row : rows) {
+    if (row.attention != attention || row.all.mean(0) >= threshold) continue;
+    return make_error(Code::kBelowThreshold, "{} tokens, {}: found {}, wanted {} (--threshold)",
+                      runtime::length_text(row.length), row.scores.front(), row.all.mean(0), threshold);
+  }
+  return {};
+}
+
+}  // namespace
+
+Status eval_command(Context& context) {
+  const Options& options = context.options();
+  LCRUN_ASSIGN(const auto request, request_of(context));
+  LCRUN_ASSIGN(const auto variants, variants_of(context));
+  LCRUN_ASSIGN(const auto source,
+               runtime::read_eval_source(posix_file_system(), request, options.haystack, options.file));
+  LCRUN_ASSIGN(const auto engine, open_engine(context, false));
+  const auto [use_chat, chat_source] = chat_choice(options, engine);
+  LCRUN_ASSIGN(const auto layout, runtime::PromptLayout::create(engine.tokenizer, use_chat, chat_source));
+  LCRUN_ASSIGN(const auto evaluation, Evaluation::create(request, source, engine.tokenizer, layout));
+  const runtime::EvalIdentity identity = identity_of(context, engine, request, source);
+  Results results;
+  if (!options.eval_out.empty()) {
+    LCRUN_ASSIGN(results.file, runtime::EvalFile::open(posix_file_system(), options.eval_out, identity));
+  }
+  for (const Variant& variant : variants) {
+    LCRUN_TRY(run_variant(context, variant, engine, evaluation, results));
+  }
+  std::vector<EvalRecord> records;
+  for (const Variant& variant : variants) {
+    for (const EvalKey& key : evaluation.keys(variant.name)) records.push_back(results.all().at(key));
+  }
+  const auto rows = runtime::summarise(records);
+  LCRUN_TRY(report(context, identity, *request.task, rows));
+  return check_threshold(context, variants.front().name, rows);
+}
+
+}  // namespace lcrun::cli

@@ -1,0 +1,130 @@
+#include "src/runtime/eval_run.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "src/base/format.hpp"
+#include "src/kernels/ops.hpp"
+#include "src/runtime/generate.hpp"
+
+namespace lcrun::runtime {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Texts of neighbouring seeds begin this far apart: other sentences, and not much more haystack.
+constexpr int64_t kSeedStride = 2048;
+
+GenerateOptions greedy(int64_t n_predict) {
+  GenerateOptions options;
+  options.n_predict = n_predict;
+  options.sampling.temp = 0;
+  options.sampling.repeat_penalty = 1;
+  return options;
+}
+
+// What counts of a reply: one line, without the blank that the prefix has left to it.
+std::string_view scored_part(const EvalTask& task, const EvalCase& made, std::string_view reply) {
+  if (made.adds_blank && !reply.empty() && reply.front() == ' ') reply.remove_prefix(1);
+  if (task.kind != EvalKind::kQuestions) return reply;
+  const size_t first = reply.find_first_not_of(" \r\n");
+  if (first == std::string_view::npos) return {};
+  reply.remove_prefix(first);
+  return reply.substr(0, reply.find('\n'));
+}
+
+EvalRecord record_of(const EvalTask& task, const EvalCase& made, const Generated& reply, const std::string& attention) {
+  EvalRecord record;
+  record.key = made.key;
+  record.key.attention = attention;
+  for (const EvalScore& score : task.score(scored_part(task, made, reply.text), made.answers)) {
+    record.scores.emplace_back(score.name, score.value);
+  }
+  record.reply = reply.text;
+  record.answers = made.answers;
+  record.prompt_tokens = reply.timings.prompt_tokens;
+  record.cached_tokens = reply.timings.cached_tokens;
+  record.prefill_ms = reply.timings.prefill_ms;
+  record.decode_ms = reply.timings.decode_ms;
+  return record;
+}
+
+}  // namespace
+
+Status run_cases(Session& session, const text::Tokenizer& tokenizer, const EvalTask& task,
+                 std::span<const EvalCase> cases, const std::string& attention, const EvalSink& sink,
+                 const ProgressCallback& progress) {
+  const GenerateOptions options = greedy(task.n_predict);
+  const int64_t total = tokens_to_read(cases);
+  int64_t read = 0;
+  for (const EvalCase& made : cases) {
+    const std::vector<Token> prompt = made.prompt();
+    int64_t in_case = 0;
+    const auto case_progress = [&](int64_t done, int64_t) {
+      in_case = done - session.reused_tokens();
+      return !progress || progress(std::min(read + in_case, total), total);
+    };
+    LCRUN_ASSIGN(const auto reply, generate(session, tokenizer, prompt, options, {}, case_progress));
+    // A reply that was cut short is no result.
+    if (reply.stop == StopReason::kInterrupted) return make_error(Code::kCancelled, "the evaluation was stopped");
+    read += in_case;
+    LCRUN_TRY(sink(record_of(task, made, reply, attention)));
+  }
+  return {};
+}
+
+Status run_likelihood(Session& session, std::span<const Token> tokens, const LikelihoodRequest& request,
+                      const EvalSink& sink, const ProgressCallback& progress) {
+  const auto total = static_cast<int64_t>(tokens.size());
+  session.clear();
+  int64_t done = 0;
+  for (const int64_t length : request.lengths) {
+    const auto start = Clock::now();
+    double sum = 0;
+    int64_t scored = 0;
+    const auto score = [&](int64_t pos, std::span<const float> logits) -> Status {
+      if (pos + 1 >= length) return {};
+      const auto next = static_cast<size_t>(tokens[static_cast<size_t>(pos + 1)]);
+      sum +=
+          kernels::log_sum_exp(logits.data(), static_cast<int64_t>(logits.size())) - static_cast<double>(logits[next]);
+      ++scored;
+      return {};
+    };
+    const auto part_progress = [&](int64_t in_part, int64_t) { return !progress || progress(done + in_part, total); };
+    const auto part = tokens.subspan(static_cast<size_t>(done), static_cast<size_t>(length - done));
+    LCRUN_TRY(session.score(part, std::min(length - done, kLikelihoodTokens), score, part_progress));
+    EvalRecord record;
+    record.key = {request.attention, length, -1, request.seed, -1};
+    const double nll = sum / static_cast<double>(std::max<int64_t>(scored, 1));
+    record.scores = {{"nll", nll}, {"ppl", std::exp(nll)}};
+    record.prompt_tokens = length;
+    record.cached_tokens = done;
+    record.prefill_ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+    done = length;
+    LCRUN_TRY(sink(record));
+  }
+  return {};
+}
+
+int64_t likelihood_tokens(int64_t longest, int64_t last_seed) { return longest + (last_seed - 1) * kSeedStride; }
+
+std::vector<Token> likelihood_text(const text::Tokenizer& tokenizer, const Haystack& haystack, int64_t n_tokens,
+                                   int64_t seed) {
+  int64_t start = (seed - 1) * kSeedStride;
+  // Back to where a line begins, if one is near: further back there is always enough text.
+  const int64_t first = std::max<int64_t>(0, start - kSeedStride / 2);
+  for (int64_t at = start; at >= first; --at) {
+    if (haystack.join(at) != Haystack::Join::kLine) continue;
+    start = at;
+    break;
+  }
+  std::vector<Token> tokens;
+  if (tokenizer.adds_bos()) tokens.push_back(tokenizer.special().bos);
+  const auto rest = haystack.tokens().subspan(static_cast<size_t>(start));
+  const auto take = std::min(rest.size(), static_cast<size_t>(n_tokens) - tokens.size());
+  tokens.insert(tokens.end(), rest.begin(), rest.begin() + static_cast<int64_t>(take));
+  return tokens;
+}
+
+}  // namespace lcrun::runtime
