@@ -99,7 +99,7 @@ Status ask_command(Context& given) {
   const int64_t n_predict = std::max<int64_t>(context.options().n_predict, 1);
   const int64_t needed = source.tokens + static_cast<int64_t>(longest) + n_predict;
   const int64_t n_ctx = context.options().n_ctx > 0 ? 0 : std::max(source.identity.n_ctx, needed);
-  LCRUN_ASSIGN(auto session, open_session(context, run.engine, n_ctx, needed));
+  LCRUN_ASSIGN(auto session, open_session(context, run.engine, n_ctx, needed, source.tokens));
   LCRUN_ASSIGN(const auto text, restore(context, session));
   LCRUN_ASSIGN(const auto mark, session.mark());
   for (const auto& question : questions) {

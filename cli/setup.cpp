@@ -31,7 +31,8 @@ std::string advice(const Engine& engine, const model::CacheOptions& cache, uint6
 }
 
 // Gives the cache what the cap leaves and a disk for the rest, and refuses now what could not be finished later.
-Status apply_cap(const Context& context, const Engine& engine, int64_t wanted_tokens, Session& session) {
+Status apply_cap(const Context& context, const Engine& engine, int64_t wanted_tokens, int64_t sealed_tokens,
+                 Session& session) {
   const auto& options = context.options();
   const bool capped = options.mem_max > 0;
   const uint64_t held = runtime::private_memory_bytes() + kReserveBytes;
@@ -42,7 +43,9 @@ Status apply_cap(const Context& context, const Engine& engine, int64_t wanted_to
   int64_t wanted = std::min(std::max<int64_t>(wanted_tokens, 1), n_ctx);
   if (capped && context.parsed.is_given("ctx-size")) wanted = n_ctx;
   const auto& cache = session.options().cache;
-  const Status paged = session.limit_state(room, paging_options(options, wanted));
+  auto paging = paging_options(options, wanted - std::min(sealed_tokens, wanted));
+  paging.for_sealed = sealed_tokens > 0;
+  const Status paged = session.limit_state(room, paging);
   if (paged.has_value() && wanted <= session.max_tokens()) return {};
   if (!paged.has_value() && paged.error().code != Code::kNoMemory && !options.kv_dir.empty()) return paged;
   // Without a disk: memory alone, where that is enough.
@@ -67,6 +70,8 @@ runtime::PagingOptions paging_options(const runtime::Options& options, int64_t w
   if (paging.directory.empty()) paging.directory = "/var/tmp";  // files there may be large, and are on a disk
   if (options.kv_io == "uring") paging.device.io = storage::IoChoice::kUring;
   if (options.kv_io == "threads") paging.device.io = storage::IoChoice::kThreads;
+  if (options.kv_io != "auto") paging.sealed = runtime::SealedForm::kRead;
+  if (options.kv_io == "mmap") paging.sealed = runtime::SealedForm::kMapped;
   paging.reserve_tokens = wanted_tokens;
   return paging;
 }
@@ -102,7 +107,8 @@ Result<Engine> open_engine(const Context& context, bool text_only) {
   return runtime::load_engine(request, posix_file_system());
 }
 
-Result<Session> open_session(const Context& context, const Engine& engine, int64_t n_ctx, int64_t wanted_tokens) {
+Result<Session> open_session(const Context& context, const Engine& engine, int64_t n_ctx, int64_t wanted_tokens,
+                             int64_t sealed_tokens) {
   const auto& options = context.options();
   runtime::SessionOptions wanted;
   LCRUN_ASSIGN(wanted.cache, runtime::cache_options(options));
@@ -112,7 +118,7 @@ Result<Session> open_session(const Context& context, const Engine& engine, int64
   wanted.n_threads_batch = runtime::prompt_threads(options);
   wanted.cancel = interrupt_flag();
   LCRUN_ASSIGN(auto session, Session::open(engine.model, wanted));
-  LCRUN_TRY(apply_cap(context, engine, wanted_tokens, session));
+  LCRUN_TRY(apply_cap(context, engine, wanted_tokens, sealed_tokens, session));
   const int64_t trained = engine.model->config().n_ctx_train;
   if (options.n_ctx > trained && trained > 0) {
     log(LogLevel::kWarn, "-c {}: the model was trained on {} tokens; answers get worse beyond them", options.n_ctx,

@@ -18,9 +18,9 @@ constexpr uint64_t kDirtyAtLeast = 16;    // pages that wait to be written toget
 constexpr int kMostKeptPassed = 32;       // pages that should stay are passed over, so many in one search
 constexpr uint64_t kExtentsAtOnce = 256;  // the file grows by so many
 constexpr uint64_t kExtentsOfRun = 32;    // taken for a layer at once
-constexpr int kStretchesTried = 16;          // of frames, in search of room for a group
-constexpr size_t kOutcomesAtOnce = 2;        // groups checked before the queue is filled up again
-constexpr int kErrnoBase = 1000;       // Page::failure
+constexpr int kStretchesTried = 16;       // of frames, in search of room for a group
+constexpr size_t kOutcomesAtOnce = 2;     // groups checked before the queue is filled up again
+constexpr int kErrnoBase = 1000;          // Page::failure
 
 }  // namespace
 

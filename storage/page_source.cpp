@@ -15,7 +15,7 @@
 namespace lcrun::storage {
 namespace {
 
-constexpr uint32_t kSourceDepth = 64;     // requests of a source under way, each of many pages
+constexpr uint32_t kSourceDepth = 64;  // requests of a source under way, each of many pages
 constexpr size_t kCheckedAtOnce = 128;
 constexpr size_t kTailBytes = 4096 + 512;  // behind a payload, at most
 
@@ -65,6 +65,7 @@ Result<SourceId> PageStore::add_source(PageSource source) {
     }
     unchecked_.reserve(kCheckedAtOnce);
     verdicts_.resize(kCheckedAtOnce);
+    has_mappings_ = has_mappings_ || made.mapping != nullptr;
     sources_[id] = std::move(made);
     return static_cast<SourceId>(id);
   } catch (const std::bad_alloc&) {
@@ -74,15 +75,17 @@ Result<SourceId> PageStore::add_source(PageSource source) {
 
 Status PageStore::append_stored(SequenceId sequence, uint32_t layer, const StoredPages& run) {
   Table* pages = table(sequence, layer);
-  const bool is_there = pages != nullptr && run.source > 0 && run.source < sources_.size() &&
-                        sources_[run.source].regions.size() > layer;
-  if (!is_there) return make_error(Code::kInvalidArgument, "cache: no layer {}:{} of source {}", sequence, layer, run.source);
+  const bool is_there =
+      pages != nullptr && run.source > 0 && run.source < sources_.size() && sources_[run.source].regions.size() > layer;
+  if (!is_there)
+    return make_error(Code::kInvalidArgument, "cache: no layer {}:{} of source {}", sequence, layer, run.source);
   Source& source = sources_[run.source];
   const uint64_t payload_bytes = config_.page_bytes[layer];
   const uint64_t unit = source.mapping != nullptr ? kBlockTokens : source.channel.device->alignment();
-  const bool lies_inside = source.mapping == nullptr || (run.extent <= source.mapping->bytes().size() &&
-                                                         run.count <= source.mapping->bytes().size() / run.extent &&
-                                                         run.offset <= source.mapping->bytes().size() - run.count * run.extent);
+  const bool lies_inside =
+      source.mapping == nullptr ||
+      (run.extent <= source.mapping->bytes().size() && run.count <= source.mapping->bytes().size() / run.extent &&
+       run.offset <= source.mapping->bytes().size() - run.count * run.extent);
   if (run.extent < payload_bytes + kSealBytes || run.extent % unit != 0 || run.offset % unit != 0 ||
       run.extent - payload_bytes > kTailBytes - 512 || !lies_inside) {
     return make_error(Code::kBadSession, "cache: found {} pages of {} bytes at {}, wanted pages of a payload of {}",

@@ -16,7 +16,7 @@ namespace {
 constexpr size_t kFrameAlignment = 4096;
 constexpr uint64_t kGroupBytes = 256 << 10;  // of one request, but for a single page
 constexpr uint64_t kKeptRun = 32;            // pages of a scan that stay, or not, together
-constexpr size_t kPagesAtOnce = 1024;  // page records are made, and reserved from the budget, in steps of this
+constexpr size_t kPagesAtOnce = 1024;        // page records are made, and reserved from the budget, in steps of this
 
 }  // namespace
 
@@ -40,7 +40,7 @@ std::span<std::byte> PagePin::writable() {
 }
 
 IoStats operator+(const IoStats& a, const IoStats& b) {
-  return {a.reads + b.reads,       a.writes + b.writes,   a.bytes_read + b.bytes_read, a.bytes_written + b.bytes_written,
+  return {a.reads + b.reads,     a.writes + b.writes, a.bytes_read + b.bytes_read, a.bytes_written + b.bytes_written,
           a.retries + b.retries, a.errors + b.errors};
 }
 

@@ -53,11 +53,11 @@ struct PageSource {
 // Pages of blocks one after another, in extents of a source one behind the other.
 struct StoredPages {
   SourceId source = 0;
-  uint32_t layer = 0;       // layer, head_group and generation as in the seals
+  uint32_t layer = 0;  // layer, head_group and generation as in the seals
   uint32_t head_group = 0;
   uint64_t count = 0;
   uint64_t offset = 0;
-  uint64_t extent = 0;      // bytes; of all runs of a layer
+  uint64_t extent = 0;  // bytes; of all runs of a layer
   uint64_t generation = 0;
 };
 
@@ -140,6 +140,7 @@ class PageStore {
   Result<SourceId> add_source(PageSource source);
   // Blocks at the end that lie in a source; nothing is read. On error there are none of them.
   Status append_stored(SequenceId sequence, uint32_t layer, const StoredPages& run);
+  bool has_mappings() const { return has_mappings_; }
   // Checks those of the blocks that lie in a mapping and were not looked at so far, on all threads. What is damaged
   // stays unchecked, and its pin is an error.
   void check_mapped(SequenceId sequence, uint32_t layer, std::span<const int64_t> blocks);
@@ -264,9 +265,7 @@ class PageStore {
   void add_read(Group& group, PageNumber number, uint32_t frame);
   uint64_t bytes_in_frame(const Page& page) const;
   void start_retries();
-  static bool is_still_wanted(const Page& page) {
-    return page.wanted && page.frame == kNoFrame && page.references > 0;
-  }
+  static bool is_still_wanted(const Page& page) { return page.wanted && page.frame == kNoFrame && page.references > 0; }
   uint32_t neighbours_wanted();
   Status place_for_write(PageNumber number);
   bool start_write();
@@ -303,10 +302,11 @@ class PageStore {
   MemoryReservation reservation_, table_reservation_;
   AlignedBuffer memory_;
   std::unique_ptr<Group> ahead_ = std::make_unique<Group>();  // of neighbours_wanted()
-  std::vector<std::unique_ptr<Group>> groups_;  // one for each request that may be under way
-  std::array<std::vector<uint32_t>, 2> free_groups_;  // of the scratch disk; of sources, with room for tails
-  Channel scratch_;  // after memory_ and groups_: the end of its queue waits for both
+  std::vector<std::unique_ptr<Group>> groups_;                // one for each request that may be under way
+  std::array<std::vector<uint32_t>, 2> free_groups_;          // of the scratch disk; of sources, with room for tails
+  Channel scratch_;                 // after memory_ and groups_: the end of its queue waits for both
   std::vector<Source> sources_{1};  // the first is never used
+  bool has_mappings_ = false;
   FrameSet free_frames_;
   std::vector<PageNumber> page_in_frame_;
   std::vector<Page> pages_;
@@ -328,14 +328,14 @@ class PageStore {
   uint64_t next_extent_ = 0, reserved_extents_ = 0;
   uint64_t unused_extents_ = 0;  // of runs
   uint64_t live_pages_ = 0;
-  uint64_t extents_of_blocks_ = 1;      // a multiple of it is a whole number of the file system's blocks
-  uint64_t group_pages_ = 1;            // of a request, at most
-  uint64_t kept_run_ = 1;               // pages that stay together: what one request brings
-  uint64_t scanned_ = 0;                // runs of pages read for one use so far
-  uint64_t scanned_run_ = UINT64_MAX;   // the last of them
-  uint32_t reading_ = 0;                // pages under way
-  uint32_t writing_ = 0;                // requests under way
-  Status write_status_;                 // of the last write that failed
+  uint64_t extents_of_blocks_ = 1;     // a multiple of it is a whole number of the file system's blocks
+  uint64_t group_pages_ = 1;           // of a request, at most
+  uint64_t kept_run_ = 1;              // pages that stay together: what one request brings
+  uint64_t scanned_ = 0;               // runs of pages read for one use so far
+  uint64_t scanned_run_ = UINT64_MAX;  // the last of them
+  uint32_t reading_ = 0;               // pages under way
+  uint32_t writing_ = 0;               // requests under way
+  Status write_status_;                // of the last write that failed
   PageStoreStats stats_;
 };
 

@@ -69,6 +69,8 @@ class PagedBlocks {
   }
   // One block, besides all others, until the next call or release().
   Result<std::span<const std::byte>> read(int64_t b);
+  // Blocks at the end that lie in a source of the store.
+  Status append_stored(const StoredPages& run);
   // A new block at the end, writable until the next call or release().
   Result<std::span<std::byte>> append();
   void truncate(int64_t n_blocks);

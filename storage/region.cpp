@@ -320,6 +320,12 @@ Result<std::span<std::byte>> Region::restore_block(int64_t b) {
   return std::span<std::byte>(old_.back().data->data(), spec_.block_bytes);
 }
 
+Status Region::restore_stored(int64_t b, const StoredPages& run) {
+  LCRUN_CHECK(pages_.has_value());
+  if (b == pages_->blocks()) return pages_->append_stored(run);
+  return make_error(Code::kBadSession, "region {}: found block {}, wanted block {}", spec_.name, b, pages_->blocks());
+}
+
 Result<std::span<std::byte>> Region::restore_mark(int64_t rows) {
   LCRUN_CHECK(spec_.kind == RegionKind::kFixed && (fixed_marks_.empty() || fixed_marks_.back().rows < rows));
   LCRUN_ASSIGN(const Block copy, shared_buffer(spec_.block_bytes));

@@ -137,6 +137,8 @@ class Region {
     blocks_to_come_ = n_blocks;
   }
   Result<std::span<std::byte>> restore_block(int64_t b);
+  // With pages: the next blocks lie in a source of their store.
+  Status restore_stored(int64_t b, const StoredPages& run);
   Result<std::span<std::byte>> restore_mark(int64_t rows);
   Status end_restore(int64_t tokens);
 

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -69,7 +70,8 @@ struct Snapshot {
 
   SnapshotStamp stamp() const { return {superblock.id, superblock.sequence}; }
   uint64_t pages() const;
-  uint64_t live_bytes() const;  // of what this commit refers to, superblocks included
+  uint64_t live_bytes() const;   // of what this commit refers to, superblocks included
+  uint64_t block_bytes() const;  // of pages of blocks that grow: those that can stay in the file
 };
 
 // kBadSession: missing, or nothing of it can be trusted. kIo and others: the system refused.
@@ -80,7 +82,10 @@ Result<bool> looks_like_snapshot(FileSystem& fs, const std::string& path);
 
 // Fills a fresh state of the same regions; returns its tokens: snapshot.superblock.tokens, or as many as what is whole
 // allows, with a line more in snapshot.damage. kBadSession: other regions. kNoMemory.
-Result<int64_t> restore_snapshot(Snapshot& snapshot, SequenceState& state, int n_threads);
+// `in_place`: a source of the state's store that is this file, sealed. Paged blocks stay where they are, unread:
+// damage to them shows when they are first needed.
+Result<int64_t> restore_snapshot(Snapshot& snapshot, SequenceState& state, int n_threads,
+                                 std::optional<SourceId> in_place = {});
 
 // Reads and checks every page; returns how many are damaged, and adds them (the first few) to snapshot.damage.
 Result<uint64_t> verify_snapshot(Snapshot& snapshot, int n_threads);

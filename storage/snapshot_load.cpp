@@ -118,14 +118,17 @@ struct RegionRestore {
 
 class Restore {
  public:
-  Restore(Snapshot& snapshot, SequenceState& state, int n_threads)
-      : snapshot_(snapshot), state_(state), reader_(*snapshot.file, n_threads) {}
+  Restore(Snapshot& snapshot, SequenceState& state, int n_threads, std::optional<SourceId> in_place)
+      : snapshot_(snapshot), state_(state), in_place_(in_place), reader_(*snapshot.file, n_threads) {}
 
   Result<int64_t> run() {
-    snapshot_.file->will_need(0, snapshot_.superblock.file_bytes);
     for (size_t i = 0; i < snapshot_.tables.size(); ++i) {
       for (size_t r = 0; r < snapshot_.tables[i].size(); ++r) {
         regions_.push_back({static_cast<uint32_t>(i), static_cast<uint32_t>(r), &snapshot_.tables[i][r], {}, false});
+        if (stays_in_file(regions_.back())) continue;
+        for (const PageRun& run : regions_.back().table->runs) {
+          snapshot_.file->will_need(run.offset, run.count * regions_.back().table->extent());
+        }
       }
     }
     // Damage shows after a region was filled: it is then emptied and filled again without those pages. Each turn
@@ -148,6 +151,7 @@ class Restore {
 
   // Makes blocks and the jobs that fill them.
   Status fill(RegionRestore& item) {
+    if (stays_in_file(item)) return fill_in_place(item);
     if (region_of(item).pages()) return fill_pages(item);
     Region& region = region_of(item);
     region = Region(region.spec());
@@ -164,6 +168,19 @@ class Restore {
         wave_bytes_ += job.extent;
         if (wave_bytes_ >= kWaveBytes) LCRUN_TRY(read_wave());
       }
+    }
+    return {};
+  }
+
+  bool stays_in_file(const RegionRestore& item) { return in_place_.has_value() && region_of(item).pages().has_value(); }
+
+  Status fill_in_place(const RegionRestore& item) {
+    Region& region = region_of(item);
+    region.begin_restore();
+    for (const PageRun& run : item.table->runs) {
+      const StoredPages pages{*in_place_, item.layer,           item.index,    run.count,
+                              run.offset, item.table->extent(), run.generation};
+      LCRUN_TRY(region.restore_stored(static_cast<int64_t>(run.first), pages));
     }
     return {};
   }
@@ -277,6 +294,7 @@ class Restore {
 
   Snapshot& snapshot_;
   SequenceState& state_;
+  std::optional<SourceId> in_place_;
   PageReader reader_;
   std::vector<RegionRestore> regions_;
   std::vector<PageJob> jobs_;
@@ -442,6 +460,17 @@ uint64_t Snapshot::live_bytes() const {
   return bytes;
 }
 
+uint64_t Snapshot::block_bytes() const {
+  uint64_t bytes = 0;
+  for (const auto& layer : tables) {
+    for (const auto& table : layer) {
+      if (table.spec.kind != RegionKind::kAppend) continue;
+      for (const PageRun& run : table.runs) bytes += run.count * table.extent();
+    }
+  }
+  return bytes;
+}
+
 static Result<Snapshot> open_newest(FileSystem& fs, const std::string& path) {
   auto opened = fs.open(path, OpenMode::kRead);
   if (!opened.has_value()) return missing_or(opened.error());
@@ -475,13 +504,14 @@ Result<bool> looks_like_snapshot(FileSystem& fs, const std::string& path) {
   return false;
 }
 
-Result<int64_t> restore_snapshot(Snapshot& snapshot, SequenceState& state, int n_threads) {
+Result<int64_t> restore_snapshot(Snapshot& snapshot, SequenceState& state, int n_threads,
+                                 std::optional<SourceId> in_place) {
   if (snapshot.tables.empty() && !snapshot.damage.empty()) return 0;
   if (!same_regions(snapshot.tables, state)) {
     return make_error(Code::kBadSession,
                       "{}: tables: found regions of other layers or sizes, wanted those of the model", snapshot.path);
   }
-  auto restored = or_no_memory([&] { return Restore(snapshot, state, n_threads).run(); });
+  auto restored = or_no_memory([&] { return Restore(snapshot, state, n_threads, in_place).run(); });
   if (restored.has_value() || restored.error().code != Code::kBadSession) return restored;
   return make_error(Code::kBadSession, "{}: {}", snapshot.path, restored.error().message);
 }

@@ -21,8 +21,8 @@ class Mapping {
  public:
   virtual ~Mapping() = default;
   virtual std::span<const std::byte> bytes() const = 0;
-  virtual Status lock_in_memory() = 0;                          // mlock
-  virtual void drop_pages(uint64_t offset, uint64_t size) = 0;  // hint: not needed soon
+  virtual Status lock_in_memory() = 0;                               // mlock
+  virtual void drop_pages(uint64_t offset, uint64_t size) = 0;       // hint: not needed soon
   virtual void will_need(uint64_t /*offset*/, uint64_t /*size*/) {}  // hint: needed soon
   // kIo when memory that was read has turned out not to be there (src/base/mapping_guard.hpp).
   virtual Status status() const { return {}; }

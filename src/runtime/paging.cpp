@@ -10,7 +10,8 @@
 namespace lcrun::runtime {
 namespace {
 
-constexpr uint32_t kAlignment = 4096;      // largest that a device has been seen to ask for
+constexpr uint64_t kUnit = 512;            // that most devices read in
+constexpr uint32_t kFileUnit = 4096;       // of session files
 constexpr uint64_t kRecordBytes = 160;     // of a page in the store's tables
 constexpr uint64_t kSmallestWave = 3 * 4;  // blocks held, and read ahead
 constexpr uint64_t kSpareFrames = 4;
@@ -23,7 +24,9 @@ PagingPlan plan_paging(const std::vector<uint64_t>& layers, uint64_t memory_byte
                        const PagingOptions& options) {
   PagingPlan plan;
   if (layers.empty()) return plan;
-  plan.page_bytes = storage::extent_bytes(*std::max_element(layers.begin(), layers.end()), kAlignment);
+  const uint64_t largest = *std::max_element(layers.begin(), layers.end());
+  plan.page_bytes =
+      options.for_sealed ? storage::extent_bytes(largest, kFileUnit) : (largest + kUnit - 1) / kUnit * kUnit;
   const auto pages = [&](int64_t tokens) { return static_cast<uint64_t>(blocks_of(tokens)) * layers.size(); };
   plan.pages = pages(n_ctx);
   // The open block of each layer, what a step writes, and what it reads.
@@ -45,6 +48,8 @@ Status page_sequence(storage::SequenceState& state, const PagingPlan& plan, cons
   config.page_bytes = state.append_bytes();
   config.frames = plan.frames;
   config.reserve_pages = plan.reserve_pages;
+  config.frame_bytes = plan.page_bytes;
+  config.n_threads = options.n_threads;
   config.write_when_free_below = plan.frames / 4;
   // The plan has seen to the cap; how much of that the system gives is another question.
   MemoryBudget budget(UINT64_MAX);
@@ -52,6 +57,10 @@ Status page_sequence(storage::SequenceState& state, const PagingPlan& plan, cons
     Result<std::unique_ptr<storage::BlockDevice>> device =
         options.open_device ? options.open_device() : storage::open_scratch(options.directory, options.device);
     if (!device.has_value()) return std::move(device).error();
+    // A device that reads in larger units takes larger frames.
+    const uint64_t unit = device.value()->alignment();
+    const uint64_t frame = (plan.page_bytes + unit - 1) / unit * unit;
+    config.frames = std::max(config.frames * plan.page_bytes / frame, plan.frames_wanted);
     auto store = storage::PageStore::create(config, budget, std::move(device).value());
     if (store.has_value()) return state.use_store(std::shared_ptr<storage::PageStore>(std::move(store).value()));
     const bool may_try_less = store.error().code == Code::kNoMemory && config.frames / 2 >= plan.frames_wanted;

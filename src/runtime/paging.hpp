@@ -15,18 +15,30 @@
 
 namespace lcrun::runtime {
 
+// How the blocks of a sealed session are had.
+enum class SealedForm : uint8_t {
+  kAuto,    // mapped, if they fit in the memory the cache may have, else read
+  kMapped,  // the file is mapped: shared by processes, read on first touch
+  kRead,    // read past the page cache, as they are needed, into the cache's own memory
+  kCopied,  // all of them are read and checked when the session is restored
+};
+
 struct PagingOptions {
   std::string directory;  // of the scratch file; "": no paging
   storage::DeviceOptions device;
+  SealedForm sealed = SealedForm::kAuto;
+  bool for_sealed = false;     // frames hold pages of session files as they are: a little larger, and read faster
+  int n_threads = 1;           // that check pages of a mapping
   int64_t reserve_tokens = 0;  // disk space that must be there before the run, as far as they do not fit in memory
-  // Instead of a scratch file in `directory` (tests). May be empty.
+  // Instead of a scratch file in `directory`, and of the file of a sealed session (tests). May be empty.
   std::function<Result<std::unique_ptr<storage::BlockDevice>>()> open_device;
+  std::function<Result<std::unique_ptr<storage::BlockDevice>>(const std::string& path)> open_sealed;
 
   bool is_allowed() const { return !directory.empty() || open_device; }
 };
 
 struct PagingPlan {
-  uint64_t page_bytes = 0;     // of the largest page with its seal
+  uint64_t page_bytes = 0;     // of a frame: the largest page
   uint64_t frames = 0;         // pages in memory
   uint64_t frames_wanted = 0;  // fewest that a step needs
   uint64_t reserve_pages = 0;

@@ -91,6 +91,7 @@ Status Session::limit_state(uint64_t max_state_bytes, const PagingOptions& pagin
   }
   options_.max_state_bytes = max_state_bytes;
   options_.paging = paging;
+  options_.paging.n_threads = options_.n_threads_batch;
   max_tokens_ = fits;
   return {};
 }
@@ -296,6 +297,9 @@ Result<Session::Restored> Session::load(FileSystem& fs, const std::string& path)
                                               {.model = *model_,
                                                .cache = options_.cache,
                                                .like = state_,
+                                               .paging = options_.paging,
+                                               .max_state_bytes = options_.max_state_bytes,
+                                               .batch = std::min(options_.batch, options_.n_ctx),
                                                .n_ctx = options_.n_ctx,
                                                .max_tokens = max_tokens_,
                                                .n_threads = options_.n_threads_batch}));

@@ -8,6 +8,7 @@
 #include "src/base/format.hpp"
 #include "src/base/no_memory.hpp"
 #include "src/model/rope.hpp"
+#include "src/runtime/sealed_place.hpp"
 
 namespace lcrun::runtime {
 namespace {
@@ -210,8 +211,14 @@ static Result<LoadedSession> load_file(FileSystem& fs, const std::string& path, 
                       path, n_tokens, std::min(request.n_ctx, request.max_tokens));
   }
   LCRUN_ASSIGN(auto extra, decode_extra(snapshot, identity.n_vocab));
-  LCRUN_ASSIGN(loaded.state, request.like.empty_copy());
-  LCRUN_ASSIGN(const int64_t usable, storage::restore_snapshot(snapshot, loaded.state, request.n_threads));
+  auto place = place_sealed(snapshot, request);
+  if (!place.has_value()) {
+    LCRUN_ASSIGN(auto copy, request.like.empty_copy());
+    place = SealedPlace{std::move(copy), {}};
+  }
+  loaded.state = std::move(place->state);
+  LCRUN_ASSIGN(const int64_t usable,
+               storage::restore_snapshot(snapshot, loaded.state, request.n_threads, place->source));
   if (usable == n_tokens) loaded.logits = std::move(extra.logits);
   loaded.note = std::move(extra.note);
   if (!snapshot.damage.empty()) loaded.damage = damage_text(snapshot, usable, loaded.tokens.size());

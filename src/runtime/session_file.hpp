@@ -17,6 +17,7 @@
 #include "src/base/file.hpp"
 #include "src/base/result.hpp"
 #include "src/model/model.hpp"
+#include "src/runtime/paging.hpp"
 #include "storage/region.hpp"
 #include "storage/snapshot.hpp"
 
@@ -75,8 +76,11 @@ struct LoadRequest {
   const model::Model& model;
   model::CacheOptions cache;
   const storage::SequenceState& like;  // the new state is an empty copy
-  int64_t n_ctx = 0;                   // most tokens, too
-  int64_t max_tokens = 0;              // what the memory holds
+  PagingOptions paging = {};           // of a session whose pages may stay in a sealed file
+  uint64_t max_state_bytes = 0;        // cap on the cache's memory; 0 = none
+  int64_t batch = 512;
+  int64_t n_ctx = 0;       // most tokens, too
+  int64_t max_tokens = 0;  // what the memory holds
   int n_threads = 1;
 };
 

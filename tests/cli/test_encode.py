@@ -49,6 +49,15 @@ class Encode(CliCase):
         together = self.run_cli("ask", "--session", session, *options, "-n", "8", "--temp", "0", "--json").stdout
         self.assertEqual([json.loads(line)["tokens"] for line in together.splitlines()], alone)
 
+    def test_pages_that_stay_in_the_file_give_the_same_answers(self):
+        session = self.encode(self.text(60))
+        ask = ("ask", "--session", session, "-p", "Who had a dog?", "-n", "6", "--temp", "0", "--json")
+        want = self.run_json(*ask)["tokens"]
+        for options in (("--kv-io", "mmap"), ("--kv-io", "uring"), ("--kv-io", "threads"), ("-c", "100000"),
+                        ("-c", "100000", "--mem-max", "300MiB"), ("--kv-dir", self.dir / "missing")):
+            with self.subTest(options=options):
+                self.assertEqual(self.run_json(*ask, *options)["tokens"], want)
+
     def test_several_processes_ask_at_once(self):
         session = self.encode(self.text())
         command = [BINARY, "ask", "--session", session, "-p", "Who had a dog?", "-n", "6", "--temp", "0"]

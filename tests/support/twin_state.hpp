@@ -19,16 +19,19 @@ constexpr uint64_t kTwinRowBytes = 16;
 constexpr int64_t kTwinWindow = 70;
 constexpr int64_t kTwinRowTokens = 16;  // of a row of the index
 
-inline std::vector<std::vector<storage::RegionSpec>> twin_specs() {
+inline std::vector<std::vector<storage::RegionSpec>> twin_specs(bool with_index = true) {
   using storage::RegionKind;
   const uint64_t block = kTwinRowBytes * storage::kBlockTokens;
-  return {{{RegionKind::kAppend, "kv", block, 0}},
-          {{RegionKind::kRing, "kv", block, kTwinWindow}, {RegionKind::kFixed, "ssm", 100, 0}},
-          {{RegionKind::kAppend, "kv", 2 * block, 0}, {RegionKind::kIndex, "index", block, kTwinRowTokens}}};
+  std::vector<std::vector<storage::RegionSpec>> specs = {
+      {{RegionKind::kAppend, "kv", block, 0}},
+      {{RegionKind::kRing, "kv", block, kTwinWindow}, {RegionKind::kFixed, "ssm", 100, 0}},
+      {{RegionKind::kAppend, "kv", 2 * block, 0}, {RegionKind::kIndex, "index", block, kTwinRowTokens}}};
+  if (!with_index) specs.back().pop_back();
+  return specs;
 }
 
-inline storage::SequenceState twin_state() {
-  auto state = storage::SequenceState::create(twin_specs()).value();
+inline storage::SequenceState twin_state(bool with_index = true) {
+  auto state = storage::SequenceState::create(twin_specs(with_index)).value();
   state.keep_marks(uint64_t{1} << 20);
   return state;
 }

@@ -107,7 +107,7 @@ TEST_CASE("what a disk loses is read again from the tokens", "[runtime][paging]"
       CAPTURE(arch, storage::fault_name(fault));
       Disk disk;
       disk.faults.seed = 5;
-      disk.faults.per_thousand[static_cast<size_t>(fault)] = 30;
+      disk.faults.per_thousand[static_cast<size_t>(fault)] = 15;  // each takes up to sixteen pages
       auto paged = open_paged(model, disk);
       CHECK(run_parts(paged, tokens) == want);
       CHECK(disk.device->injected() > 0);

@@ -342,7 +342,7 @@ TEST_CASE("a file of format 2 is read for ever", "[runtime][session_file]") {
   REQUIRE(extra.logits.size() == 1000);
   CHECK(extra.logits[7] == 3.5F);
   CHECK(extra.note == "a note");
-  auto state = test::twin_state();
+  auto state = test::twin_state(false);
   REQUIRE(storage::restore_snapshot(snapshot, state, 2).value() == 600);
   CHECK(test::twin_difference(state, golden_tokens(600)) == "");
   CHECK(state.truncation_point(560) == 512);  // the mark

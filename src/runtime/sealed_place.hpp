@@ -1,0 +1,25 @@
+// Where the blocks of a sealed session are when it is restored: in the file, which never changes, instead of in memory.
+//
+// Restoring then reads tokens, tables and marks, whatever the length; a block is read, and checked, when it is needed.
+// Mapped, its memory is the system's and shared by all processes that answer from the file; read, it takes frames under
+// the cap of the cache. New blocks go where they always go.
+// Thread rule: that of the session.
+#pragma once
+
+#include <optional>
+
+#include "src/runtime/session_file.hpp"
+#include "storage/region.hpp"
+#include "storage/snapshot.hpp"
+
+namespace lcrun::runtime {
+
+struct SealedPlace {
+  storage::SequenceState state;             // empty
+  std::optional<storage::SourceId> source;  // of the state's store: the file
+};
+
+// Nothing: the pages are to be copied, because the file is not sealed, or what it takes is not to be had.
+std::optional<SealedPlace> place_sealed(const storage::Snapshot& snapshot, const LoadRequest& request);
+
+}  // namespace lcrun::runtime
