@@ -129,6 +129,30 @@ Result<SequenceId> PageStore::fork(SequenceId sequence) {
   return copy;
 }
 
+Status PageStore::append_shared(SequenceId sequence, uint32_t layer, SequenceId from) {
+  Table* to = table(sequence, layer);
+  const Table* pages = table(from, layer);
+  if (to == nullptr || pages == nullptr) {
+    return make_error(Code::kInvalidArgument, "page store: no layer {} of sequences {} and {}", layer, sequence, from);
+  }
+  for (size_t b = to->size(); b < pages->size(); ++b) {
+    if (pages_[(*pages)[b]].writers > 0) {
+      return make_error(Code::kInvalidArgument, "page store: sequence {} is being written", from);
+    }
+  }
+  try {
+    to->reserve(pages->size());
+  } catch (const std::bad_alloc&) {
+    return make_error(Code::kNoMemory, "page store: no memory for {} shared pages", pages->size());
+  }
+  for (size_t b = to->size(); b < pages->size(); ++b) {
+    to->push_back((*pages)[b]);
+    ++pages_[to->back()].references;
+  }
+  newest_length_[layer] = static_cast<int64_t>(to->size());
+  return {};
+}
+
 void PageStore::drop(SequenceId sequence) {
   LCRUN_CHECK(sequence < sequences_.size() && sequences_[sequence].live);
   for (uint32_t layer = 0; layer < config_.page_bytes.size(); ++layer) truncate(sequence, layer, 0);

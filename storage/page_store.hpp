@@ -124,6 +124,8 @@ class PageStore {
   // The new sequence shares every page. kInvalidArgument while one of them is pinned for writing.
   Result<SequenceId> fork(SequenceId sequence);
   void drop(SequenceId sequence);
+  // Shares the blocks that `from` has beyond those of `sequence`. kInvalidArgument while one is pinned for writing.
+  Status append_shared(SequenceId sequence, uint32_t layer, SequenceId from);
 
   int64_t blocks(SequenceId sequence, uint32_t layer) const;
   // A new block at the end, zero-filled, open, pinned for writing.

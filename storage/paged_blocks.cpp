@@ -155,6 +155,10 @@ Result<std::span<std::byte>> PagedBlocks::append() {
   return single_.writable();
 }
 
+Status PagedBlocks::append_shared(const PagedBlocks& other) {
+  return sequence_->store().append_shared(sequence_->id(), layer_, other.sequence_->id());
+}
+
 void PagedBlocks::truncate(int64_t n_blocks) {
   PageStore& store = sequence_->store();
   if (store.blocks(sequence_->id(), layer_) > n_blocks) store.truncate(sequence_->id(), layer_, n_blocks);

@@ -249,6 +249,33 @@ Status Region::share(const Region& other, const std::shared_ptr<PagedSequence>& 
   return {};
 }
 
+int64_t Region::joint_tokens() const {
+  if (spec_.kind == RegionKind::kAppend) return kBlockTokens;
+  return spec_.kind == RegionKind::kIndex ? kBlockTokens * spec_.window : 1;
+}
+
+Status Region::go_on_as(const Region& other) {
+  LCRUN_CHECK(spec_.kind == other.spec_.kind && spec_.block_bytes == other.spec_.block_bytes && rows_ <= other.rows_);
+  const int64_t from = rows_;
+  if (spec_.kind == RegionKind::kRing || spec_.kind == RegionKind::kFixed) {
+    LCRUN_TRY(share(other, nullptr));
+    // Marks before belong to the other's past.
+    std::erase_if(old_, [&](const OldBlock& old) { return old.index * kBlockTokens < from; });
+    std::erase_if(fixed_marks_, [&](const FixedMark& mark) { return mark.rows < from; });
+    return {};
+  }
+  LCRUN_CHECK(from % kBlockTokens == 0);
+  if (pages_) {
+    pages_->release();
+    LCRUN_TRY(pages_->append_shared(*other.pages_));
+  } else {
+    blocks_.resize(static_cast<size_t>(blocks_for(from)));
+    blocks_.insert(blocks_.end(), other.blocks_.begin() + blocks_for(from), other.blocks_.end());
+  }
+  rows_ = other.rows_;
+  return {};
+}
+
 uint64_t Region::memory_bytes() const {
   uint64_t total = fixed_.size() + mark_bytes();
   for (const auto& block : blocks_) total += block->size();

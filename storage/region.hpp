@@ -118,6 +118,11 @@ class Region {
   uint64_t mark_bytes() const;
   // Shares the blocks of `other`, which must have the same spec; pages through a fork of their sequence.
   Status share(const Region& other, const std::shared_ptr<PagedSequence>& fork);
+  // Goes on as `other` does, which has the same spec and more rows: shares its further blocks (Append, Index; rows() is
+  // whole blocks), or what it is at its end (Ring, Fixed), with marks from here on only.
+  Status go_on_as(const Region& other);
+  // rows() is whole blocks where the tokens are a multiple of this.
+  int64_t joint_tokens() const;
   uint64_t memory_bytes() const;
 
   // Contents, block by block, for saving: indices of what is held (ascending; the last one may not be full), and
@@ -212,6 +217,10 @@ class SequenceState {
   void clear();
   // Shares full blocks; what either one writes later is its own.
   Result<SequenceState> clone() const;
+  // From tokens() on, a multiple of joint_tokens(), goes on as `other` does, a clone of the same sequence with more
+  // tokens: for a change in the middle of a text that what follows does not depend on. On error the sequence is empty.
+  Status go_on_as(const SequenceState& other);
+  int64_t joint_tokens() const;
   uint64_t memory_bytes() const;
   // Tokens that have not changed since mark_saved(): blocks that lie wholly before have the same bytes as then.
   int64_t saved_tokens() const { return saved_tokens_; }

@@ -2,6 +2,7 @@
 //
 // Marks get twice as far apart whenever they take more memory than they may; tokens() is complete in every region.
 #include <algorithm>
+#include <numeric>
 
 #include "src/base/check.hpp"
 #include "storage/region.hpp"
@@ -164,6 +165,29 @@ Result<SequenceState> SequenceState::clone() const {
     copy.layers_.push_back(std::move(made));
   }
   return copy;
+}
+
+int64_t SequenceState::joint_tokens() const {
+  int64_t tokens = kBlockTokens;
+  for (const auto& layer : layers_) {
+    for (const auto& region : layer.regions) tokens = std::lcm(tokens, region.joint_tokens());
+  }
+  return tokens;
+}
+
+Status SequenceState::go_on_as(const SequenceState& other) {
+  LCRUN_CHECK(tokens_ % joint_tokens() == 0 && tokens_ <= other.tokens_ && layers_.size() == other.layers_.size());
+  saved_tokens_ = std::min(saved_tokens_, tokens_);
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    for (size_t r = 0; r < layers_[i].regions.size(); ++r) {
+      const Status taken = layers_[i].regions[r].go_on_as(other.layers_[i].regions[r]);
+      if (taken.has_value()) continue;
+      clear();
+      return taken;
+    }
+  }
+  tokens_ = other.tokens_;
+  return {};
 }
 
 uint64_t SequenceState::memory_bytes() const {

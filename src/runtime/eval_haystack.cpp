@@ -12,9 +12,10 @@ using Join = Haystack::Join;
 
 // Bytes a token has at least, on average, in a first attempt at how much text is needed.
 constexpr size_t kBytesPerToken = 6;
-constexpr double kReach = 0.015;    // of the text: how far chance moves a place
-constexpr int64_t kSearch = 512;    // tokens on each side in which the end of a sentence is looked for
-constexpr int64_t kFitSearch = 24;  // and in which a better place is preferred to a nearer one
+constexpr double kReach = 0.015;      // of the text: how far chance moves a place
+constexpr int64_t kMostReach = 2048;  // tokens: cases of one depth stay near to one another in long texts
+constexpr int64_t kSearch = 512;      // tokens on each side in which the end of a sentence is looked for
+constexpr int64_t kFitSearch = 24;    // and in which a better place is preferred to a nearer one
 constexpr int kMostTries = 1000;
 
 // A cut that splits no word: the end of the last line of the first `limit` bytes, or of the last word.
@@ -127,7 +128,7 @@ Result<std::vector<Replacement>> place_sentences(const Haystack& haystack, int64
   for (const HiddenSentence& sentence : sentences) {
     const auto longest = static_cast<int64_t>(std::max(sentence.as_line.size(), sentence.after_blank.size()));
     const int64_t room = n_tokens - longest;
-    const auto reach = static_cast<int64_t>(kReach * static_cast<double>(n_tokens));
+    const auto reach = std::min(kMostReach, static_cast<int64_t>(kReach * static_cast<double>(n_tokens)));
     const bool at_depth = taken.empty() && depth >= 0;
     const PlaceSearch search(haystack, n_tokens, sentence, taken);
     int64_t at = -1;

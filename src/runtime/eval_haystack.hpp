@@ -65,8 +65,8 @@ struct Replacement {
 
 // Places in the first `n_tokens` tokens for all sentences, none overlapping another. The first one begins near `depth`
 // (0..1, of what there is room for; negative: anywhere), the others anywhere; `random` moves it by up to 1.5 % of the
-// text, so that cases of other seeds have other places. Ends of lines and sentences are preferred, on both sides where
-// there are any near. kInvalidArgument when there is no room. Result in the order of the sentences.
+// text, at most 2,048 tokens, so that other seeds have other places. Ends of lines and sentences are preferred,
+// on both sides where there are any near. kInvalidArgument when there is no room. Result in the order of the sentences.
 Result<std::vector<Replacement>> place_sentences(const Haystack& haystack, int64_t n_tokens,
                                                  std::span<const HiddenSentence> sentences, double depth,
                                                  EvalRandom& random);

@@ -6,6 +6,7 @@
 
 #include "src/base/format.hpp"
 #include "src/kernels/ops.hpp"
+#include "src/runtime/eval_sharing.hpp"
 #include "src/runtime/generate.hpp"
 
 namespace lcrun::runtime {
@@ -23,6 +24,36 @@ GenerateOptions greedy(int64_t n_predict) {
   options.sampling.repeat_penalty = 1;
   return options;
 }
+
+double ms_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+// Tokens read so far, in proportion to all that will be, as tokens of `total`: what cases share is known only here.
+class CaseProgress {
+ public:
+  CaseProgress(const SharedReading& sharing, std::span<const EvalCase> cases, int64_t total,
+               const ProgressCallback& progress)
+      : total_(total), all_(total), progress_(progress) {
+    if (!sharing.is_worth_it()) return;
+    all_ = sharing.tokens();
+    for (const EvalCase& made : cases) all_ += sharing.tokens(made) + static_cast<int64_t>(made.question.size());
+  }
+
+  // `n` tokens of what is being read.
+  bool update(int64_t n) const {
+    const double part =
+        static_cast<double>(std::min(before_ + n, all_)) / static_cast<double>(std::max<int64_t>(all_, 1));
+    return !progress_ || progress_(static_cast<int64_t>(part * static_cast<double>(total_)), total_);
+  }
+  void finish(int64_t n) { before_ += n; }
+
+ private:
+  int64_t total_;
+  int64_t all_;
+  int64_t before_ = 0;
+  const ProgressCallback& progress_;
+};
 
 // What counts of a reply: one line, without the blank that the prefix has left to it.
 std::string_view scored_part(const EvalTask& task, const EvalCase& made, std::string_view reply) {
@@ -57,19 +88,34 @@ Status run_cases(Session& session, const text::Tokenizer& tokenizer, const EvalT
                  const ProgressCallback& progress) {
   const GenerateOptions options = greedy(task.n_predict);
   const int64_t total = tokens_to_read(cases);
-  int64_t read = 0;
+  SharedReading sharing(session, cases);
+  CaseProgress done(sharing, cases, total, progress);
   for (const EvalCase& made : cases) {
-    const std::vector<Token> prompt = made.prompt();
-    int64_t in_case = 0;
-    const auto case_progress = [&](int64_t done, int64_t) {
-      in_case = done - session.reused_tokens();
-      return !progress || progress(std::min(read + in_case, total), total);
-    };
-    LCRUN_ASSIGN(const auto reply, generate(session, tokenizer, prompt, options, {}, case_progress));
+    const auto start = Clock::now();
+    int64_t read = made.prompt_tokens();
+    if (sharing.is_worth_it()) {
+      read = sharing.tokens(made);
+      if (&made == &cases.front()) {
+        LCRUN_TRY(sharing.read([&](int64_t n, int64_t) { return done.update(n); }));
+        done.finish(sharing.tokens());
+        read = made.n_text;  // the record of the first case is that of the reading, too
+      }
+      LCRUN_TRY(sharing.go_to(made, [&](int64_t n, int64_t) { return done.update(n); }));
+      done.finish(sharing.tokens(made));
+    }
+    const double shared_ms = ms_since(start);
+    const auto case_progress = [&](int64_t n, int64_t) { return done.update(n - session.reused_tokens()); };
+    LCRUN_ASSIGN(const auto reply, generate(session, tokenizer, made.prompt(), options, {}, case_progress));
     // A reply that was cut short is no result.
     if (reply.stop == StopReason::kInterrupted) return make_error(Code::kCancelled, "the evaluation was stopped");
-    read += in_case;
-    LCRUN_TRY(sink(record_of(task, made, reply, attention)));
+    EvalRecord record = record_of(task, made, reply, attention);
+    const int64_t asked = reply.timings.prompt_tokens - reply.timings.cached_tokens;
+    done.finish(asked);
+    if (sharing.is_worth_it()) {
+      record.cached_tokens = std::max<int64_t>(0, record.prompt_tokens - read - asked);
+      record.prefill_ms += shared_ms;
+    }
+    LCRUN_TRY(sink(record));
   }
   return {};
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "src/base/check.hpp"
 #include "src/base/format.hpp"
 #include "src/base/log.hpp"
 #include "src/runtime/budget.hpp"
@@ -124,6 +125,36 @@ Status Session::pretend(std::span<const Token> tokens) {
   const Status grown = state_.repeat(n);
   if (!grown.has_value()) clear();
   return grown;
+}
+
+Status Session::continue_from(const storage::SequenceState& fork, std::span<const Token> tokens) {
+  LCRUN_CHECK(fork.tokens() == static_cast<int64_t>(tokens.size()));
+  LCRUN_ASSIGN(state_, fork.clone());
+  tokens_.assign(tokens.begin(), tokens.end());
+  go_back_to(fork.tokens());
+  return {};
+}
+
+Status Session::continue_as(const storage::SequenceState& fork, std::span<const Token> tokens) {
+  LCRUN_CHECK(fork.tokens() == static_cast<int64_t>(tokens_.size() + tokens.size()));
+  has_logits_ = false;
+  const Status taken = state_.go_on_as(fork);
+  if (!taken.has_value()) {
+    clear();
+    return taken;
+  }
+  tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+  return {};
+}
+
+// In each layer a token passes on what it is to those whose window it lies in.
+int64_t Session::affected_until(int64_t begin, int64_t end) const {
+  if (begin >= end) return end;
+  for (const model::LayerConfig& layer : model_->config().layers) {
+    if (layer.mixer != "attention" || layer.window == 0) return INT64_MAX;
+    end += layer.window - 1;
+  }
+  return end;
 }
 
 Status Session::check_room(int64_t n) const {

@@ -105,6 +105,18 @@ class Session {
   };
   Result<Restored> load(FileSystem& fs, const std::string& path);
 
+  // The state of the timeline so far; it shares the session's blocks. For texts that differ in their middle only:
+  // continue_from() an early fork, read what was changed and what depends on that, continue_as() a late one.
+  Result<storage::SequenceState> fork() const { return state_.clone(); }
+  // Becomes `fork`, which was made after `tokens`, whatever has been read since.
+  Status continue_from(const storage::SequenceState& fork, std::span<const Token> tokens);
+  // Takes on what `fork` has read beyond tokens(), a multiple of joint_tokens(); `tokens` are those further ones. None
+  // of their state may depend on where the timelines differ (affected_until()). On error the session is empty.
+  Status continue_as(const storage::SequenceState& fork, std::span<const Token> tokens);
+  int64_t joint_tokens() const { return state_.joint_tokens(); }
+  // First token whose state is the same whatever tokens `begin` .. `end` - 1 are; INT64_MAX: there is none.
+  int64_t affected_until(int64_t begin, int64_t end) const;
+
   // A point of the timeline to go back to (bench). Copies the state only where rows of it are overwritten.
   struct Mark {
     std::optional<storage::SequenceState> state;

@@ -96,6 +96,33 @@ TEST_CASE("a cache on pages gives the bits of a cache in memory", "[runtime][pag
   }
 }
 
+TEST_CASE("sessions on pages continue from forks and as forks", "[runtime][paging]") {
+  const auto tokens = random_tokens(1900, kTinyVocab, 3);
+  for (const std::string& arch : kArchs) {
+    CAPTURE(arch);
+    const auto model = load_tiny(arch);
+    auto memory = open_in_memory(model);
+    const auto want = sync_copy(memory, tokens);
+    const auto want_next = decode_copy(memory, 3);
+    Disk disk;
+    auto paged = open_paged(model, disk);
+    sync_copy(paged, {tokens.data(), 512});
+    const auto early = paged.fork();
+    REQUIRE(early.has_value());
+    sync_copy(paged, tokens);
+    const auto late = paged.fork();
+    REQUIRE(late.has_value());
+    for (int i = 0; i < 2; ++i) {
+      REQUIRE(paged.continue_from(*early, {tokens.data(), 512}).has_value());
+      sync_copy(paged, {tokens.data(), 1024});
+      REQUIRE(paged.continue_as(*late, std::span(tokens).subspan(1024)).has_value());
+      CHECK(decode_copy(paged, 3) == want_next);
+      REQUIRE(paged.continue_from(*early, {tokens.data(), 512}).has_value());
+      CHECK(sync_copy(paged, tokens) == want);
+    }
+  }
+}
+
 TEST_CASE("what a disk loses is read again from the tokens", "[runtime][paging]") {
   using storage::Fault;
   const auto tokens = random_tokens(1900, kTinyVocab, 3);

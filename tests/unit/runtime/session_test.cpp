@@ -245,3 +245,59 @@ TEST_CASE("an edited prompt re-uses what comes before the edit, windows and recu
     }
   }
 }
+
+TEST_CASE("what a change does not reach is taken from the unchanged text, bit for bit", "[runtime][session]") {
+  const auto model = load_tiny("gemma3");  // of its four layers, each has a window of eight tokens
+  auto session = open_tiny_session(model);
+  const auto text = random_tokens(400, kTinyVocab, 8);
+  REQUIRE(session.affected_until(100, 120) == 120 + 4 * 7);
+  REQUIRE(session.affected_until(100, 100) == 100);
+  sync_copy(session, first(text, 100));
+  const auto early = session.fork();
+  REQUIRE(early.has_value());
+  sync_copy(session, text);
+  const auto late = session.fork();
+  REQUIRE(late.has_value());
+  for (const uint64_t seed : {1, 2}) {
+    auto changed = text;
+    const auto other = random_tokens(20, kTinyVocab, 100 + seed);
+    std::copy(other.begin(), other.end(), changed.begin() + 100);
+    auto whole = open_tiny_session(model);
+    const auto want = sync_copy(whole, changed);
+    const auto want_next = decode_copy(whole, 7);
+
+    REQUIRE(session.continue_from(*early, first(text, 100)).has_value());
+    const int64_t joint = session.joint_tokens();
+    const int64_t until = (session.affected_until(100, 120) + joint - 1) / joint * joint;
+    sync_copy(session, first(changed, static_cast<size_t>(until)));
+    REQUIRE(session.continue_as(*late, std::span(changed).subspan(static_cast<size_t>(until))).has_value());
+    CHECK(std::equal(session.tokens().begin(), session.tokens().end(), changed.begin(), changed.end()));
+    CHECK(sync_copy(session, changed) == want);
+    CHECK(session.reused_tokens() == 399);
+    CHECK(decode_copy(session, 7) == want_next);
+  }
+}
+
+TEST_CASE("a session continues as a fork of its own text, whatever kind of state it keeps", "[runtime][session]") {
+  for (const std::string& arch : kArchs) {
+    INFO(arch);
+    const auto model = load_tiny(arch);
+    const auto text = random_tokens(300, kTinyVocab, 9);
+    auto session = open_tiny_session(model);
+    // Layers that see, or carry on, everything.
+    if (arch != "gemma3") CHECK(session.affected_until(10, 20) == INT64_MAX);
+    sync_copy(session, first(text, 128));
+    const auto early = session.fork();
+    const auto want = sync_copy(session, text);
+    const auto late = session.fork();
+    REQUIRE(early.has_value());
+    REQUIRE(late.has_value());
+    const auto want_next = decode_copy(session, 3);
+    REQUIRE(session.continue_from(*early, first(text, 128)).has_value());
+    REQUIRE(session.continue_as(*late, std::span(text).subspan(128)).has_value());
+    CHECK(decode_copy(session, 3) == want_next);
+    // The other way round, too: back again to before.
+    REQUIRE(session.continue_from(*early, first(text, 128)).has_value());
+    CHECK(sync_copy(session, text) == want);
+  }
+}

@@ -120,6 +120,38 @@ TEST_CASE("a fork shares pages until one side writes, and each side keeps its ow
   CHECK(number_in(*store, b, 3) == 3);
 }
 
+TEST_CASE("a sequence goes on with the pages of another", "[storage]") {
+  MemoryBudget budget(UINT64_MAX);
+  auto store = store_of(config_of(8), budget, disk());
+  const SequenceId a = store->create_sequence().value();
+  append(*store, a, 0, 20);
+  const SequenceId b = store->fork(a).value();
+  store->truncate(b, 0, 5);
+  {
+    auto pin = store->append(b, 0);
+    REQUIRE(pin.has_value());
+    const int64_t other = 1234;
+    std::memcpy(pin.value().writable().data(), &other, sizeof(other));
+  }
+  store->seal(b, 0, 5);
+  {
+    const auto pin = store->pin_for_writing(a, 0, 19);
+    REQUIRE(pin.has_value());
+    CHECK(store->append_shared(b, 0, a).error().code == Code::kInvalidArgument);
+    CHECK(store->blocks(b, 0) == 6);
+  }
+  store->seal(a, 0, 19);
+  REQUIRE(store->append_shared(b, 0, a).has_value());
+  CHECK(store->blocks(b, 0) == 20);
+  CHECK(store->pages() == 21);
+  store->drop(a);
+  for (int64_t block = 0; block < 20; ++block) CHECK(number_in(*store, b, block) == (block == 5 ? 1234 : block));
+  CHECK(store->append_shared(b, 7, b).error().code == Code::kInvalidArgument);
+  CHECK(store->append_shared(b, 0, a).error().code == Code::kInvalidArgument);
+  store->drop(b);
+  CHECK(store->pages() == 0);
+}
+
 TEST_CASE("pins of more pages than there are frames are an error that says so, and go on afterwards", "[storage]") {
   MemoryBudget budget(UINT64_MAX);
   auto store = store_of(config_of(4), budget, disk());

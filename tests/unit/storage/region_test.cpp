@@ -266,3 +266,39 @@ TEST_CASE("an index goes back and on with its sequence, and a fork's rows are it
   }
   for (int64_t row = 0; row < 80; ++row) REQUIRE(row_at(state.layer(0).regions[1], row) == row);
 }
+
+TEST_CASE("a change in the middle goes on as the unchanged sequence does, and shares its blocks", "[storage]") {
+  SequenceState state =
+      SequenceState::create({{append_spec(), index_spec(8)}, {ring_spec(100)}, {append_spec(), index_spec(16)}})
+          .value();
+  state.keep_marks(uint64_t{1} << 30);
+  CHECK(state.joint_tokens() == 1024);
+  append_all(state, 1500);
+  SequenceState early = state.clone().value();
+  append_all(state, 2600);
+  const auto before = testing::state_bytes(state);
+
+  SequenceState changed = early.clone().value();
+  append_all(changed, 2048 - 1500, 1000000);
+  REQUIRE(changed.go_on_as(state).has_value());
+  CHECK(changed.tokens() == 4100);
+  for (int64_t row = 0; row < 4100; ++row) {
+    const bool is_changed = row >= 1500 && row < 2048;
+    CHECK(row_at(changed.layer(0).regions[0], row) == row + (is_changed ? 1000000 : 0));
+  }
+  for (int64_t row = 0; row < 4096 / 8; ++row) {
+    const bool is_changed = row >= 1500 / 64 * 8 && row < 2048 / 8;
+    CHECK(row_at(changed.layer(0).regions[1], row) == row + (is_changed ? 1000000 : 0));
+  }
+  for (int64_t row = 4000; row < 4100; ++row) CHECK(row_at(changed.layer(1).regions[0], row) == row);
+  // Back to a mark after the change, never to one before it.
+  CHECK(changed.truncation_point(3600) == 3584);
+  CHECK(changed.truncation_point(1600) == 0);
+
+  // What either one writes next is its own.
+  append_all(changed, 100, 5000000);
+  CHECK(row_at(changed.layer(2).regions[0], 4110) == 5004110);
+  CHECK(testing::state_bytes(state) == before);
+  append_all(state, 100);
+  CHECK(row_at(changed.layer(2).regions[0], 4110) == 5004110);
+}
