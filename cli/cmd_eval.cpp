@@ -11,6 +11,7 @@
 #include "cli/signals.hpp"
 #include "src/base/format.hpp"
 #include "src/base/log.hpp"
+#include "src/runtime/eval_compare.hpp"
 #include "src/runtime/eval_plot.hpp"
 #include "src/runtime/eval_report.hpp"
 #include "src/runtime/evaluation.hpp"
@@ -57,7 +58,7 @@ std::vector<int64_t> sorted(std::vector<int64_t> values) {
 
 Result<EvalRequest> request_of(const Context& context) {
   const Options& options = context.options();
-  const std::string& name = options.positionals.front();
+  const std::string& name = options.positionals.back();
   EvalRequest request;
   request.task = runtime::find_eval_task(name);
   if (request.task == nullptr) {
@@ -84,6 +85,16 @@ Result<EvalRequest> request_of(const Context& context) {
   return request;
 }
 
+std::vector<std::string> split(std::string_view list) {
+  std::vector<std::string> words;
+  while (!list.empty()) {
+    const std::string_view word = list.substr(0, list.find(','));
+    list.remove_prefix(std::min(word.size() + 1, list.size()));
+    words.emplace_back(word);
+  }
+  return words;
+}
+
 // NAME or NAME/PREFILL; a NAME that is a kind of prefill, too, is used for both.
 Result<Variant> variant_of(const Context& context, std::string_view word) {
   const runtime::CommandInfo& command = *runtime::find_command("eval");
@@ -103,10 +114,7 @@ Result<Variant> variant_of(const Context& context, std::string_view word) {
 // --attention as it is, then --compare.
 Result<std::vector<Variant>> variants_of(const Context& context) {
   std::vector<Variant> variants = {{context.options().attention, context.parsed}};
-  std::string_view rest = context.options().compare;
-  while (!rest.empty()) {
-    const std::string_view word = rest.substr(0, rest.find(','));
-    rest.remove_prefix(std::min(word.size() + 1, rest.size()));
+  for (const std::string& word : split(context.options().compare)) {
     auto variant = variant_of(context, word);
     if (!variant.has_value()) {
       return make_error(variant.error().code, "--compare \"{}\": {}", word, variant.error().message);
@@ -120,10 +128,10 @@ Result<std::vector<Variant>> variants_of(const Context& context) {
 // Options that a score does not depend on, or that are part of a case or of the identity in another way.
 bool is_outside_identity(std::string_view name) {
   constexpr std::string_view kNames[] = {
-      "model",       "model-dir", "mem-max",      "load-mode",  "threads",  "threads-batch", "batch-size",
-      "ubatch-size", "isa",       "n-gpu-layers", "flash-attn", "kv-dir",   "kv-io",         "log-level",
-      "json",        "attention", "lengths",      "depths",     "seeds",    "first-seed",    "haystack",
-      "questions",   "compare",   "out",          "png",        "threshold"};
+      "model",       "model-dir", "mem-max",      "load-mode",   "threads", "threads-batch", "batch-size",
+      "ubatch-size", "isa",       "n-gpu-layers", "flash-attn",  "kv-dir",  "kv-io",         "log-level",
+      "json",        "attention", "lengths",      "depths",      "seeds",   "first-seed",    "haystack",
+      "questions",   "compare",   "models",       "cache-types", "out",     "png",           "threshold"};
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
 }
 
@@ -212,29 +220,118 @@ Status check_threshold(const Context& context, const std::string& attention, std
   return {};
 }
 
+Result<Evaluation> evaluation_of(const Context& context, const runtime::Engine& engine, const EvalRequest& request,
+                                 const runtime::EvalSource& source) {
+  const auto [use_chat, chat_source] = chat_choice(context.options(), engine);
+  LCRUN_ASSIGN(const auto layout, runtime::PromptLayout::create(engine.tokenizer, use_chat, chat_source));
+  return Evaluation::create(request, source, engine.tokenizer, layout);
+}
+
+// Results of all cases, in the order in which they ran.
+std::vector<EvalRecord> records_of(const Evaluation& evaluation, const std::string& name, const Results& results) {
+  std::vector<EvalRecord> records;
+  for (const EvalKey& key : evaluation.keys(name)) records.push_back(results.all().at(key));
+  return records;
+}
+
+// --- eval compare ---------------------------------------------------------------------------------------------------
+// A model and a cache type.
+struct Pairing {
+  std::string name;
+  runtime::ParsedOptions parsed;
+};
+
+std::string file_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+// By model, each with all cache types.
+Result<std::vector<std::vector<Pairing>>> pairings_of(const Context& context) {
+  const Options& options = context.options();
+  std::vector<std::string> models = split(options.models);
+  if (models.empty()) models.push_back(options.model);
+  const std::vector<std::string> types = split(options.cache_types);
+  if (models.size() * std::max<size_t>(types.size(), 1) < 2) {
+    return make_error(Code::kInvalidArgument,
+                      "eval compare: wanted at least two to compare: --models FILE,FILE or --cache-types TYPE,TYPE");
+  }
+  if (!options.compare.empty() || !options.png.empty() || context.parsed.is_given("threshold")) {
+    return make_error(Code::kInvalidArgument, "eval compare: takes no --compare, --png or --threshold");
+  }
+  const runtime::CommandInfo& command = *runtime::find_command("eval");
+  std::vector<std::vector<Pairing>> all;
+  for (const std::string& model : models) {
+    Pairing pairing{file_name(model), context.parsed};
+    pairing.parsed.options.model = model;
+    all.push_back({});
+    if (types.empty()) all.back().push_back(pairing);
+    for (const std::string& type : types) {
+      Pairing typed = pairing;
+      typed.name = models.size() > 1 ? format("{} {}", pairing.name, type) : type;
+      LCRUN_TRY(runtime::change_option(command, "cache-type-k", type, typed.parsed.options));
+      LCRUN_TRY(runtime::change_option(command, "cache-type-v", type, typed.parsed.options));
+      all.back().push_back(std::move(typed));
+    }
+  }
+  return all;
+}
+
+Status compare_command(Context& context, const EvalRequest& request) {
+  const Options& options = context.options();
+  LCRUN_ASSIGN(const auto models, pairings_of(context));
+  LCRUN_ASSIGN(const auto source,
+               runtime::read_eval_source(posix_file_system(), request, options.haystack, options.file));
+  std::vector<runtime::EvalSetup> setups;
+  for (const std::vector<Pairing>& pairings : models) {
+    LCRUN_ASSIGN(const auto engine, open_engine({pairings.front().parsed, context.out}, false));
+    LCRUN_ASSIGN(const auto evaluation, evaluation_of(context, engine, request, source));
+    for (const Pairing& pairing : pairings) {
+      const Context paired{pairing.parsed, context.out};
+      Results results;
+      if (!options.eval_out.empty()) {
+        std::string path = format("{}.{}", options.eval_out, pairing.name);
+        std::replace(path.begin(), path.end(), ' ', '.');
+        LCRUN_ASSIGN(results.file,
+                     runtime::EvalFile::open(posix_file_system(), path, identity_of(paired, engine, request, source)));
+      }
+      log(LogLevel::kInfo, "{}", pairing.name);
+      const Variant variant{options.attention, pairing.parsed};
+      LCRUN_TRY(run_variant(paired, variant, engine, evaluation, results));
+      setups.push_back({pairing.name, records_of(evaluation, variant.name, results)});
+    }
+  }
+  const auto rows = runtime::compare_setups(*request.task, setups);
+  return context.out.write(options.json ? comparison_json(*request.task, rows) + "\n"
+                                        : comparison_markdown(*request.task, rows));
+}
+
 }  // namespace
 
 Status eval_command(Context& context) {
   const Options& options = context.options();
   LCRUN_ASSIGN(const auto request, request_of(context));
+  if (options.positionals.size() == 2) {
+    if (options.positionals.front() == "compare") return compare_command(context, request);
+    return make_error(Code::kInvalidArgument,
+                      "eval {}: found a second argument, wanted one task, or compare and a task",
+                      options.positionals.front());
+  }
+  if (!options.models.empty() || !options.cache_types.empty()) {
+    return make_error(Code::kInvalidArgument, "--models, --cache-types: wanted lcrun eval compare {}",
+                      request.task->name);
+  }
   LCRUN_ASSIGN(const auto variants, variants_of(context));
   LCRUN_ASSIGN(const auto source,
                runtime::read_eval_source(posix_file_system(), request, options.haystack, options.file));
   LCRUN_ASSIGN(const auto engine, open_engine(context, false));
-  const auto [use_chat, chat_source] = chat_choice(options, engine);
-  LCRUN_ASSIGN(const auto layout, runtime::PromptLayout::create(engine.tokenizer, use_chat, chat_source));
-  LCRUN_ASSIGN(const auto evaluation, Evaluation::create(request, source, engine.tokenizer, layout));
+  LCRUN_ASSIGN(const auto evaluation, evaluation_of(context, engine, request, source));
   const runtime::EvalIdentity identity = identity_of(context, engine, request, source);
   Results results;
   if (!options.eval_out.empty()) {
     LCRUN_ASSIGN(results.file, runtime::EvalFile::open(posix_file_system(), options.eval_out, identity));
   }
-  for (const Variant& variant : variants) {
-    LCRUN_TRY(run_variant(context, variant, engine, evaluation, results));
-  }
   std::vector<EvalRecord> records;
   for (const Variant& variant : variants) {
-    for (const EvalKey& key : evaluation.keys(variant.name)) records.push_back(results.all().at(key));
+    LCRUN_TRY(run_variant(context, variant, engine, evaluation, results));
+    for (EvalRecord& record : records_of(evaluation, variant.name, results)) records.push_back(std::move(record));
   }
   const auto rows = runtime::summarise(records);
   LCRUN_TRY(report(context, identity, *request.task, rows));

@@ -21,28 +21,6 @@ std::string fixed(double value, int digits) {
 
 std::string per_cent(double share) { return fixed(share * 100, 0) + " %"; }
 
-// Rows of cells with equal widths, for terminals and for Markdown alike; the first column is text, others are numbers.
-std::string table(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<size_t> widths(rows.front().size(), 3);
-  for (const auto& row : rows) {
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  std::string text;
-  for (size_t r = 0; r < rows.size(); ++r) {
-    for (size_t i = 0; i < widths.size(); ++i) {
-      const std::string padding(widths[i] - rows[r][i].size(), ' ');
-      text += i == 0 ? format("| {}{} ", rows[r][i], padding) : format("| {}{} ", padding, rows[r][i]);
-    }
-    text += "|\n";
-    if (r > 0) continue;
-    for (size_t i = 0; i < widths.size(); ++i) {
-      text += format("|{}{}", std::string(widths[i] + 1, '-'), i == 0 ? '-' : ':');
-    }
-    text += "|\n";
-  }
-  return text;
-}
-
 std::string length_cell(const EvalTask& task, const EvalRow& row) {
   return task.kind == EvalKind::kQuestions ? format("{} (mean)", static_cast<int64_t>(std::lround(row.prompt_tokens)))
                                            : length_text(row.length);
@@ -65,7 +43,7 @@ std::string main_table(const EvalTask& task, std::span<const EvalRow> rows) {
     line.push_back(fixed(row.prefill_tps, 0));
     cells.push_back(std::move(line));
   }
-  return table(cells);
+  return markdown_table(cells);
 }
 
 std::string depth_table(std::span<const EvalRow> rows) {
@@ -83,7 +61,7 @@ std::string depth_table(std::span<const EvalRow> rows) {
     }
     cells.push_back(std::move(line));
   }
-  return table(cells);
+  return markdown_table(cells);
 }
 
 Json json_of(const EvalCell& cell, const std::vector<std::string>& names) {
@@ -156,6 +134,27 @@ std::map<int64_t, double> position_bias(std::span<const EvalRow> rows, const std
   std::map<int64_t, double> bias;
   for (const auto& [depth, cell] : cells) bias[depth] = cell.mean(0);
   return bias;
+}
+
+std::string markdown_table(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<size_t> widths(rows.front().size(), 3);
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  std::string text;
+  for (size_t r = 0; r < rows.size(); ++r) {
+    for (size_t i = 0; i < widths.size(); ++i) {
+      const std::string padding(widths[i] - rows[r][i].size(), ' ');
+      text += i == 0 ? format("| {}{} ", rows[r][i], padding) : format("| {}{} ", padding, rows[r][i]);
+    }
+    text += "|\n";
+    if (r > 0) continue;
+    for (size_t i = 0; i < widths.size(); ++i) {
+      text += format("|{}{}", std::string(widths[i] + 1, '-'), i == 0 ? '-' : ':');
+    }
+    text += "|\n";
+  }
+  return text;
 }
 
 std::string length_text(int64_t tokens) {

@@ -39,6 +39,8 @@ std::map<int64_t, double> position_bias(std::span<const EvalRow> rows, const std
 // Kinds of attention in the order of the rows.
 std::vector<std::string> attentions_of(std::span<const EvalRow> rows);
 
+// Rows of cells with equal widths, for terminals and for Markdown alike; the first column is text, others are numbers.
+std::string markdown_table(const std::vector<std::vector<std::string>>& rows);
 // "4k", "128k", "1M", "1500": lengths as people write them.
 std::string length_text(int64_t tokens);
 

@@ -205,6 +205,11 @@ const OptionRow kRows[] = {
     {.name = "compare", .spellings = "--compare", .kind = K::kText, .field = &O::compare, .commands = kEval,
      .argument = "NAME,NAME", 
      .help = "kinds of attention to run the same cases with (NAME/PREFILL for another prefill)"},
+    {.name = "models", .spellings = "--models", .kind = K::kText, .field = &O::models, .commands = kEval,
+     .argument = "FILE,FILE", .help = "eval compare: models, the first is the reference"},
+    {.name = "cache-types", .spellings = "--cache-types", .kind = K::kText, .field = &O::cache_types,
+     .commands = kEval, .argument = "TYPE,TYPE",
+     .help = "eval compare: formats of cached keys and values, the first is the reference"},
     {.name = "out", .spellings = "--out", .kind = K::kText, .field = &O::eval_out, .commands = kEval,
      .argument = "FILE", .help = "keep each case as a JSON line; a run that finds cases there does not repeat them"},
     {.name = "png", .spellings = "--png", .kind = K::kText, .field = &O::png, .commands = kEval, .argument = "FILE",
@@ -246,8 +251,8 @@ const CommandInfo kCommands[] = {
     {"encode", kEncode, "-m MODEL -f FILE --session S",
      "read a long text once, into a session file that never changes"},
     {"ask", kAsk, "--session S -p QUESTION [-p QUESTION ...]", "answer questions about a text that was read by encode"},
-    {"eval", kEval, "TASK -m MODEL [--lengths 4k,32k] [--haystack FILE]",
-     "long-context evaluation: passkey, needle, multikey, multivalue, vartrack, count, words, qa, ppl", 1, 1},
+    {"eval", kEval, "[compare] TASK -m MODEL [--lengths 4k,32k] [--haystack FILE]",
+     "long-context evaluation: passkey, needle, multikey, multivalue, vartrack, count, words, qa, ppl", 1, 2},
     {"session", kSession, "info|verify|rm FILE", "what a session file holds; check all of it; remove it", 2, 2},
 };
 

@@ -110,6 +110,8 @@ struct Options {
   int64_t eval_first_seed = 1;
   std::string haystack = "prose";
   std::string compare;
+  std::string models;
+  std::string cache_types;
   double threshold = 0;
   std::string eval_out;
   std::string png;

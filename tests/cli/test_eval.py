@@ -92,6 +92,28 @@ class Eval(CliCase):
         self.assertIn(b"| strict |", done.stdout)
         self.assertIn(b"--threshold", done.stderr)
 
+    def test_cache_types_are_compared_case_by_case(self):
+        options = ("--lengths", "300", "--cache-types", "f16,q8_0", "--out", self.dir / "out")
+        report = json.loads(self.eval("compare", "ppl", *options, "--json").stdout)
+        self.assertEqual([row["setup"] for row in report["rows"]], ["f16", "q8_0"])
+        reference, other = report["rows"]
+        self.assertEqual(reference["score"], reference["reference"])
+        self.assertEqual(other["reference"], reference["score"])
+        self.assertNotEqual(other["score"], reference["score"])
+        self.assertFalse(other["breaks"])
+        self.assertEqual(len((self.dir / "out.q8_0").read_text().splitlines()), 2)
+        again = self.eval("compare", "ppl", *options)
+        self.assertIn(b"1 of 1 cases were done before", again.stderr)
+        self.assertIn(b"no setup breaks", again.stdout)
+
+    def test_models_are_compared_with_the_first(self):
+        models = f"{self.model('gemma3')},{self.model('smollm2')}"
+        options = ("--lengths", "300", "--depths", "50", "--models", models, "--json")
+        report = json.loads(self.run_cli("eval", "compare", "passkey", *options).stdout)
+        self.assertEqual([row["setup"] for row in report["rows"]],
+                         ["gemma-3-270m-q4_k_m.gguf", "SmolLM2-135M-Instruct.Q4_1.gguf"])
+        self.assertEqual([(row["score"], row["lost"], row["won"]) for row in report["rows"]], [(1, 0, 0), (1, 0, 0)])
+
     def test_stopped_and_run_again(self):
         out = self.dir / "out.jsonl"
         command = [BINARY, "eval", "passkey", "-m", self.model(), "--lengths", "600", "--depths", "0,50,100", "--seeds",
@@ -124,6 +146,12 @@ class Eval(CliCase):
             (("qa",), b"-f"),
             (("count", "--png", "x.png"), b"--png"),
             (("ppl", "--threshold", "0.5"), b"--threshold"),
+            (("compare",), b"passkey, needle"),
+            (("compare", "passkey"), b"at least two"),
+            (("compare", "passkey", "--cache-types", "f16,q9"), b"q9"),
+            (("compare", "passkey", "--cache-types", "f16,q8_0", "--png", "x.png"), b"--png"),
+            (("passkey", "--cache-types", "f16,q8_0"), b"compare"),
+            (("passkey", "needle"), b"second argument"),
         ):
             with self.subTest(arguments=arguments):
                 self.assertIn(message, self.run_cli("eval", *arguments, *model, status=USAGE).stderr)

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "src/runtime/eval_compare.hpp"
 #include "src/runtime/eval_plot.hpp"
 
 using namespace lcrun;
@@ -176,4 +177,53 @@ TEST_CASE("drawing outside of the picture is clipped", "[runtime][eval]") {
   CHECK(equal(canvas.at(3, 2), {255, 255, 255}));
   CHECK(equal(canvas.at(19, 3), {9, 9, 9}));
   CHECK(canvas.png().has_value());
+}
+
+TEST_CASE("the sign test is the binomial tail", "[runtime][eval]") {
+  CHECK(sign_test(0, 0) == Approx(1));
+  CHECK(sign_test(5, 0) == Approx(1.0 / 32));
+  CHECK(sign_test(4, 1) == Approx(6.0 / 32));
+  CHECK(sign_test(0, 7) == Approx(1));
+  CHECK(sign_test(600, 400) < 1e-9);
+}
+
+TEST_CASE("a setup breaks where it loses more than chance, or one per cent of likelihood", "[runtime][eval]") {
+  std::vector<EvalSetup> setups(3);
+  setups[0].name = "f16";
+  setups[1].name = "q8_0";
+  setups[2].name = "q4_0";
+  for (const int64_t length : {1000, 8000}) {
+    for (int64_t seed = 1; seed <= 10; ++seed) {
+      const bool f16 = seed != 10;
+      setups[0].records.push_back(record("auto", length, 50, seed, f16 ? 1 : 0));
+      setups[1].records.push_back(record("auto", length, 50, seed, seed == 3 ? 0 : 1));  // one lost, one won
+      setups[2].records.push_back(record("auto", length, 50, seed, length == 8000 && seed <= 5 ? 0 : f16 ? 1 : 0));
+    }
+  }
+  const EvalTask& task = *find_eval_task("passkey");
+  const auto rows = compare_setups(task, setups);
+  REQUIRE(rows.size() == 6);
+  const EvalComparison& q8 = rows[2];
+  CHECK(q8.setup == "q8_0");
+  CHECK(q8.length == 1000);
+  CHECK(q8.cases == 10);
+  CHECK(q8.score == Approx(0.9));
+  CHECK((q8.lost == 1 && q8.won == 1 && !q8.breaks));
+  CHECK_FALSE(rows[4].breaks);
+  CHECK((rows[5].lost == 5 && rows[5].won == 0 && rows[5].breaks));
+  const std::string text = comparison_markdown(task, rows);
+  CHECK(text.find("| q4_0  |     8k |    10 |  40 % |  -50 % |    5 |   0 | breaks |") != std::string::npos);
+  CHECK(text.find("\nq4_0 breaks passkey at 8k\n") != std::string::npos);
+  CHECK(text.find("no setup") == std::string::npos);
+
+  for (EvalSetup& setup : setups) {
+    setup.records.resize(1);
+    setup.records[0].scores = {{"nll", setup.name == "q4_0" ? 3.04 : setup.name == "q8_0" ? 3.01 : 3.0}};
+  }
+  const auto nll = compare_setups(*find_eval_task("ppl"), setups);
+  CHECK_FALSE(nll[1].breaks);
+  CHECK(nll[2].breaks);
+  const auto json = nlohmann::json::parse(comparison_json(*find_eval_task("ppl"), nll));
+  CHECK(json["rows"][2]["breaks"] == true);
+  CHECK(json["rows"][2]["reference"] == 3.0);
 }
