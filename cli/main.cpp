@@ -15,6 +15,7 @@
 #include "cli/version.hpp"
 #include "src/base/format.hpp"
 #include "src/base/log.hpp"
+#include "src/base/mapping_guard.hpp"
 #include "src/runtime/option_docs.hpp"
 #include "src/runtime/option_parse.hpp"
 
@@ -136,6 +137,7 @@ Status guarded(const std::vector<std::string>& args, Output& out) {
 
 int main(int argc, char** argv) {
   lcrun::cli::install_signal_handlers();
+  static_cast<void>(lcrun::install_mapping_guard());
   const std::vector<std::string> args(argv + (argc > 0 ? 1 : 0), argv + argc);
   lcrun::cli::Output out;
   return lcrun::cli::finish(lcrun::cli::guarded(args, out), out);

@@ -103,6 +103,15 @@ class GgufModel final : public ModelFile {
     }
   }
 
+  Status status() const override {
+    for (const LoadedBytes& part : parts_) {
+      if (part.mapping == nullptr) continue;
+      const Status found = part.mapping->status();
+      if (!found.has_value()) return Error{Code::kBadModel, found.error().message};
+    }
+    return {};
+  }
+
   // The first part: brings the keys, and says whether more parts belong to it.
   Result<std::optional<SplitKeys>> add_first(LoadedBytes loaded) {
     LCRUN_ASSIGN(FilePart part, read_part(loaded.bytes, path_));

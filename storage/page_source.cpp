@@ -205,7 +205,9 @@ bool PageStore::advise(SequenceId sequence, uint32_t layer, std::span<const int6
 
 Status PageStore::sources_status() const {
   for (const Source& source : sources_) {
-    if (source.mapping != nullptr && source.pages > 0) LCRUN_TRY(source.mapping->status());
+    if (source.mapping == nullptr || source.pages == 0) continue;
+    const Status found = source.mapping->status();
+    if (!found.has_value()) return Error{Code::kBadSession, found.error().message};
   }
   return {};
 }

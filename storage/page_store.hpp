@@ -146,7 +146,7 @@ class PageStore {
   // Checks those of the blocks that lie in a mapping and were not looked at so far, on all threads. What is damaged
   // stays unchecked, and its pin is an error.
   void check_mapped(SequenceId sequence, uint32_t layer, std::span<const int64_t> blocks);
-  // kIo: a mapped source was cut short under its readers; what they saw since is not to be trusted.
+  // kBadSession: a mapped source was cut short under its readers; what they saw since is not to be trusted.
   Status sources_status() const;
 
   // Blocks that will be pinned soon, soonest first: they are read as the queue has room, also while a pin waits for

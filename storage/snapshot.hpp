@@ -77,6 +77,9 @@ struct Snapshot {
 // kBadSession: missing, or nothing of it can be trusted. kIo and others: the system refused.
 Result<Snapshot> open_snapshot(FileSystem& fs, const std::string& path);
 
+// Removes what savers to this name that were killed have left beside it; what somebody still writes stays.
+void remove_leftovers(FileSystem& fs, const std::string& path);
+
 // Does the file begin like a snapshot, whole or not? (What `rm` may remove.)
 Result<bool> looks_like_snapshot(FileSystem& fs, const std::string& path);
 

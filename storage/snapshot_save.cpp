@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <optional>
 
@@ -25,6 +27,7 @@ namespace {
 constexpr uint64_t kStagingBytes = uint64_t{4} << 20;
 // A file with more dead space than live bytes and this is written anew.
 constexpr uint64_t kMaxDeadBytes = uint64_t{64} << 20;
+constexpr char kTemporary[] = ".tmp.";  // then the number of the process
 
 // Collects neighbouring pages, seals them on all threads and writes them at once.
 class PageWriter {
@@ -288,7 +291,12 @@ Result<std::optional<SaveReport>> add_to_file(FileSystem& fs, const std::string&
   const Commit commit = plan_commit(request, last.id, &last, &*tables, std::move(older));
   if (commit.dead_bytes > commit.superblock.file_bytes / 2 + kMaxDeadBytes) return std::optional<SaveReport>();
   SaveReport report;
-  LCRUN_TRY(write_contents(file, request, commit, report));
+  const Status written = write_contents(file, request, commit, report);
+  if (!written.has_value()) {
+    // A full disk gets back what it gave for this commit.
+    file.cut(std::max(last.file_bytes, found->back().file_bytes));
+    return Error(written.error());
+  }
   if (request.sync != SyncMode::kNone) LCRUN_TRY(file.sync());
   const SuperblockBytes superblock = encode_superblock(commit.superblock);
   const uint64_t slot = commit.superblock.sequence % 2;
@@ -317,6 +325,7 @@ Result<SaveReport> write_new_file(FileSystem& fs, const std::string& temporary, 
   SaveReport report;
   report.whole = true;
   LCRUN_ASSIGN(auto file, fs.open(temporary, OpenMode::kReplace));
+  static_cast<void>(file->try_lock(true));  // tells others that it is no leftover
   LCRUN_TRY(write_contents(*file, request, commit, report));
   // Both are the same: either may be damaged.
   const SuperblockBytes superblock = encode_superblock(commit.superblock);
@@ -333,7 +342,8 @@ Result<SaveReport> save(FileSystem& fs, const std::string& path, const SaveReque
   }
   LCRUN_TRY(check_not_sealed(fs, path));
   // Not by format(): a stream that runs out of memory gives part of a name, and says nothing.
-  const std::string temporary = path + ".tmp." + std::to_string(getpid());
+  const std::string temporary = path + kTemporary + std::to_string(getpid());
+  remove_leftovers(fs, path);
   auto report = or_no_memory([&] { return write_new_file(fs, temporary, request); });
   if (!report.has_value()) {
     static_cast<void>(fs.remove(temporary));
@@ -349,6 +359,19 @@ Result<SaveReport> save(FileSystem& fs, const std::string& path, const SaveReque
 }
 
 }  // namespace
+
+void remove_leftovers(FileSystem& fs, const std::string& path) {
+  const std::string start = path + kTemporary;
+  for (const std::string& name : fs.longer_names(start)) {
+    const std::string number = name.substr(start.size());
+    if (number.size() > 9 || number.find_first_not_of("0123456789") != std::string::npos) continue;
+    // A process of that number may be another one by now, or one that this system does not show: the lock tells.
+    const auto pid = static_cast<pid_t>(std::stol(number));
+    const bool is_running = pid != getpid() && (kill(pid, 0) == 0 || errno != ESRCH);
+    const auto opened = fs.open(name, OpenMode::kModify);
+    if (opened.has_value() && !is_running && (*opened)->try_lock(true)) static_cast<void>(fs.remove(name));
+  }
+}
 
 Result<SaveReport> save_snapshot(FileSystem& fs, const std::string& path, const SaveRequest& request) {
   return or_no_memory([&] { return save(fs, path, request); });

@@ -98,6 +98,11 @@ LCRUN_API const char* lcrun_last_error(void);
 /* "0.1.0" */
 LCRUN_API const char* lcrun_version(void);
 
+/* Optional, once for the process: a model file or a sealed session that is cut short, or whose disk fails, while it is
+ * mapped then ends a call with LCRUN_E_BAD_MODEL or LCRUN_E_BAD_SESSION, and not the process with SIGBUS. Installs a
+ * handler for that signal; faults elsewhere go to the one that was there before. */
+LCRUN_API lcrun_status lcrun_guard_mappings(void);
+
 /* *model is null after a failure. */
 LCRUN_API lcrun_status lcrun_model_load(const char* path, const lcrun_model_params* params, lcrun_model** model);
 /* Null is allowed. Sessions keep what they need of the model: the order of freeing does not matter. */

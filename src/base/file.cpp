@@ -1,5 +1,6 @@
 #include "src/base/file.hpp"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -13,6 +14,7 @@
 #include <cstring>
 
 #include "src/base/format.hpp"
+#include "src/base/mapping_guard.hpp"
 
 namespace lcrun {
 namespace {
@@ -31,7 +33,8 @@ Error errno_error(const std::string& path, const char* operation) {
 
 class PosixMapping final : public Mapping {
  public:
-  PosixMapping(void* data, size_t size, std::string path) : data_(data), size_(size), path_(std::move(path)) {}
+  PosixMapping(void* data, size_t size, std::string path)
+      : data_(data), size_(size), path_(std::move(path)), entry_({static_cast<const std::byte*>(data), size}) {}
   PosixMapping(const PosixMapping&) = delete;
   PosixMapping& operator=(const PosixMapping&) = delete;
   ~PosixMapping() override {
@@ -54,11 +57,16 @@ class PosixMapping final : public Mapping {
     const uint64_t last = std::min<uint64_t>(offset + size, size_);
     if (first < last) madvise(static_cast<std::byte*>(data_) + first, last - first, MADV_WILLNEED);
   }
+  Status status() const override {
+    if (!entry_.is_lost()) return {};
+    return make_error(Code::kIo, "{}: the file was cut short, or its disk failed, while it was in use", path_);
+  }
 
  private:
   void* data_;
   size_t size_;
   std::string path_;
+  MappingEntry entry_;
 };
 
 class PosixFile final : public File {
@@ -112,6 +120,8 @@ class PosixFile final : public File {
     }
     return {};
   }
+
+  void cut(uint64_t size) override { static_cast<void>(!ftruncate(fd_, static_cast<off_t>(size))); }
 
   Status sync() override {
     if (fdatasync(fd_) != 0) return errno_error(path_, "fdatasync");
@@ -225,6 +235,18 @@ class PosixFileSystem final : public FileSystem {
     return {};
   }
   bool exists(const std::string& path) override { return ::access(path.c_str(), F_OK) == 0; }
+  std::vector<std::string> longer_names(const std::string& path) override {
+    const std::string name = path.substr(path.find_last_of('/') + 1);
+    std::vector<std::string> found;
+    const std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir(directory_of(path).c_str()), &closedir);
+    if (directory == nullptr) return found;
+    while (const dirent* entry = readdir(directory.get())) {
+      const std::string_view other = entry->d_name;
+      if (other.size() <= name.size() || other.substr(0, name.size()) != name) continue;
+      found.push_back(path + std::string(other.substr(name.size())));
+    }
+    return found;
+  }
 };
 
 Result<std::string> read_stream(std::FILE* stream, const std::string& name, uint64_t limit_bytes) {

@@ -10,13 +10,14 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "src/base/result.hpp"
 
 namespace lcrun {
 
-// Read-only memory that mirrors a file. A file that shrinks while mapped turns reads into SIGBUS; sizes are
-// checked when it is opened.
+// Read-only memory that mirrors a file. A file that shrinks while mapped turns reads into SIGBUS, or, where the process
+// has asked for that, into zeros and an error in status() (src/base/mapping_guard.hpp).
 class Mapping {
  public:
   virtual ~Mapping() = default;
@@ -24,7 +25,7 @@ class Mapping {
   virtual Status lock_in_memory() = 0;                               // mlock
   virtual void drop_pages(uint64_t offset, uint64_t size) = 0;       // hint: not needed soon
   virtual void will_need(uint64_t /*offset*/, uint64_t /*size*/) {}  // hint: needed soon
-  // kIo when memory that was read has turned out not to be there (src/base/mapping_guard.hpp).
+  // kIo: a part of it has turned out not to be there, and reads as zeros. To be asked before what was read is used.
   virtual Status status() const { return {}; }
 };
 
@@ -50,6 +51,8 @@ class File {
   virtual void will_need(uint64_t /*offset*/, uint64_t /*size*/) {}
   virtual Status write_at(uint64_t offset, std::span<const std::byte> data) = 0;
   virtual Status sync() = 0;  // fdatasync
+  // Gives back what lies behind `size`, after a write that failed; nothing happens where that cannot be done.
+  virtual void cut(uint64_t /*size*/) {}
   // Locks the file against other processes that ask too, until it is closed; false: somebody else holds it. File
   // systems without locks always say true.
   virtual bool try_lock(bool /*exclusive*/) { return true; }
@@ -64,6 +67,8 @@ class FileSystem {
   virtual Status remove(const std::string& path) = 0;
   virtual Status sync_directory_of(const std::string& path) = 0;
   virtual bool exists(const std::string& path) = 0;
+  // Paths that begin with `path` and have more behind it, in its directory; none where that cannot be said.
+  virtual std::vector<std::string> longer_names(const std::string& /*path*/) { return {}; }
 };
 
 // The operating system's files.

@@ -14,6 +14,7 @@
 
 #include "include/lcrun/lcrun.h"
 #include "src/base/format.hpp"
+#include "src/base/mapping_guard.hpp"
 #include "src/base/parallel.hpp"
 #include "src/runtime/engine.hpp"
 #include "src/runtime/sampler.hpp"
@@ -284,6 +285,10 @@ int64_t lcrun_session_tokens(const lcrun_session* session) {
 
 void lcrun_cancel(lcrun_session* session) {
   if (session != nullptr) session->cancel = true;
+}
+
+lcrun_status lcrun_guard_mappings(void) {
+  return guarded([]() -> Status { return lcrun::install_mapping_guard(); });
 }
 
 lcrun_status lcrun_session_save(lcrun_session* session, const char* path) {

@@ -65,6 +65,7 @@ Result<Engine> load_engine(const EngineRequest& request, FileSystem& fs) {
                         request.path, engine.tokenizer->vocab_size(), engine.model->config().n_vocab);
     }
   }
+  LCRUN_TRY(engine.file->status());
   const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - start;
   engine.load_ms = taken.count();
   return engine;

@@ -163,12 +163,16 @@ Result<RequantizeReport> requantize(FileSystem& fs, const std::string& from, con
           std::vector<std::byte> bytes(static_cast<size_t>(report.tensors[i].to_bytes));
           LCRUN_ASSIGN(report.tensors[i].report,
                        quant::quantize_tensor(entries[i].view, report.tensors[i].to, bytes, n_threads));
+          LCRUN_TRY(file->status());
           file->drop_pages(entries[i].view);
           return bytes;
         });
   }
   LCRUN_TRY(writer.write(fs, to));
-  return report;
+  const Status whole = file->status();
+  if (whole.has_value()) return report;
+  static_cast<void>(fs.remove(to));  // tensors that were copied may be zeros
+  return Error(whole.error());
 }
 
 }  // namespace lcrun::runtime

@@ -204,8 +204,17 @@ Result<MatView> Session::forward(std::span<const Token> tokens) {
     recover();
     return hidden;
   }
+  LCRUN_TRY(check_mappings());
   tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
   return hidden;
+}
+
+// What was computed since a file went away under its mapping is not to be used: all of it is forgotten.
+Status Session::check_mappings() {
+  Status found = model_->file().status();
+  if (found.has_value() && state_.store() != nullptr) found = state_.store()->sources_status();
+  if (!found.has_value()) clear();
+  return found;
 }
 
 // Makes again what pages held that the disk has lost: tokens are always kept, and give the same bits.
@@ -239,6 +248,7 @@ Status Session::append(std::span<const Token> tokens, const ProgressCallback& pr
       const int64_t n_vocab = model_->config().n_vocab;
       model_->logits(last, {logits_.as<float>().data(), 1, n_vocab, n_vocab},
                      part.size() == 1 ? decode_step_ : prompt_step_);
+      LCRUN_TRY(check_mappings());
       has_logits_ = true;
     }
     if (progress && !progress(static_cast<int64_t>(tokens_.size()), total)) {
@@ -288,6 +298,7 @@ Status Session::score(std::span<const Token> tokens, int64_t n_scored, const Log
       const int64_t count = std::min(kScoreRows, part - row);
       const MatView out{rows.as<float>().data(), count, n_vocab, n_vocab};
       model_->logits({hidden.row(row), count, hidden.cols, hidden.stride}, out, step);
+      LCRUN_TRY(check_mappings());
       for (int64_t i = 0; i < count; ++i) {
         LCRUN_TRY(sink(start + done + row + i, {out.row(i), static_cast<size_t>(n_vocab)}));
       }

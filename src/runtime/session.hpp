@@ -136,6 +136,7 @@ class Session {
   auto despite_losses(const Attempt& attempt) -> decltype(attempt());
   Status check_room(int64_t n) const;
   void recover();
+  Status check_mappings();
   // Forgets tokens from n on, and those before them that the state needs to read again; returns how many are left.
   int64_t go_back_to(int64_t n);
 

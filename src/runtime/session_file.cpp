@@ -183,6 +183,7 @@ Result<SessionExtra> decode_extra(const storage::Snapshot& snapshot, int64_t n_v
 
 static Result<storage::SaveReport> save_file(FileSystem& fs, const std::string& path, const SessionView& session) {
   const auto identity = encode_identity(identity_of(session.model, session.cache, session.n_ctx));
+  LCRUN_TRY(session.model.file().status());
   ByteWriter extra;
   extra.write<uint64_t>(session.logits.size());
   extra.append(session.logits.data(), session.logits.size_bytes());
@@ -202,7 +203,9 @@ static Result<storage::SaveReport> save_file(FileSystem& fs, const std::string& 
 static Result<LoadedSession> load_file(FileSystem& fs, const std::string& path, const LoadRequest& request) {
   LCRUN_ASSIGN(auto snapshot, storage::open_snapshot(fs, path));
   LCRUN_ASSIGN(const auto identity, decode_identity(snapshot.identity, path));
-  LCRUN_TRY(check_identity(identity, identity_of(request.model, request.cache, request.n_ctx), path));
+  const SessionIdentity wanted = identity_of(request.model, request.cache, request.n_ctx);
+  LCRUN_TRY(request.model.file().status());
+  LCRUN_TRY(check_identity(identity, wanted, path));
   LoadedSession loaded;
   LCRUN_ASSIGN(loaded.tokens, decode_tokens(snapshot, identity.n_vocab));
   const auto n_tokens = static_cast<int64_t>(loaded.tokens.size());
@@ -232,7 +235,10 @@ Result<storage::SaveReport> save_session_file(FileSystem& fs, const std::string&
 }
 
 Result<LoadedSession> load_session_file(FileSystem& fs, const std::string& path, const LoadRequest& request) {
-  return or_no_memory([&] { return load_file(fs, path, request); });
+  return or_no_memory([&] {
+    storage::remove_leftovers(fs, path);
+    return load_file(fs, path, request);
+  });
 }
 
 }  // namespace lcrun::runtime

@@ -1,9 +1,11 @@
 """lcrun encode and ask: a text is read once, and answers are those of a run that reads it again."""
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 from cli_case import BINARY, CliCase
 
@@ -57,6 +59,22 @@ class Encode(CliCase):
                         ("-c", "100000", "--mem-max", "300MiB"), ("--kv-dir", self.dir / "missing")):
             with self.subTest(options=options):
                 self.assertEqual(self.run_json(*ask, *options)["tokens"], want)
+
+    def test_a_model_that_is_cut_while_it_is_mapped_ends_in_an_error(self):
+        session = self.encode(self.text())
+        model = self.dir / "model.gguf"
+        shutil.copyfile(self.model(), model)
+        with subprocess.Popen([BINARY, "ask", "-m", model, "--session", session, "-n", "6", "--temp", "0"],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as asked:
+            waits = Path(f"/proc/{asked.pid}/wchan")
+            deadline = time.monotonic() + 60
+            while "pipe_read" not in waits.read_text() and time.monotonic() < deadline and asked.poll() is None:
+                pass  # the model is loaded before the question is read
+            os.truncate(model, 1 << 20)
+            out, err = asked.communicate(b"Who had a dog?", timeout=120)
+        self.assertEqual(asked.returncode, BAD_MODEL, err)
+        self.assertIn(b"cut short", err)
+        self.assertEqual(out, b"")
 
     def test_several_processes_ask_at_once(self):
         session = self.encode(self.text())

@@ -9,7 +9,7 @@ namespace lcrun::testing {
 
 // Calls so far.
 int64_t allocation_count();
-// The call after k more fails; -1: none does.
+// The call after k more fails, aligned_alloc included; -1: none does.
 void fail_allocation(int64_t k);
 // Has it?
 bool allocation_failed();
