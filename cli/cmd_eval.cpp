@@ -95,19 +95,14 @@ std::vector<std::string> split(std::string_view list) {
   return words;
 }
 
-// NAME or NAME/PREFILL; a NAME that is a kind of prefill, too, is used for both.
+// NAME, with the prefill that goes with it, or NAME/PREFILL.
 Result<Variant> variant_of(const Context& context, std::string_view word) {
   const runtime::CommandInfo& command = *runtime::find_command("eval");
   const size_t slash = word.find('/');
-  const std::string_view name = word.substr(0, slash);
+  const std::string_view prefill = slash == std::string_view::npos ? "auto" : word.substr(slash + 1);
   Variant variant{std::string(word), context.parsed};
-  Options& options = variant.parsed.options;
-  LCRUN_TRY(runtime::change_option(command, "attention", name, options));
-  if (slash != std::string_view::npos) {
-    LCRUN_TRY(runtime::change_option(command, "prefill", word.substr(slash + 1), options));
-  } else {
-    (void)runtime::change_option(command, "prefill", name, options);
-  }
+  LCRUN_TRY(runtime::change_option(command, "attention", word.substr(0, slash), variant.parsed.options));
+  LCRUN_TRY(runtime::change_option(command, "prefill", prefill, variant.parsed.options));
   return variant;
 }
 
