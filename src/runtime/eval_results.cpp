@@ -42,14 +42,17 @@ Status read(const Json& json, const char* key, std::string& value) {
   return {};
 }
 
+// Never what is nested: dump() calls itself for it, as deep as a file says.
+std::string shown(const Json& json) { return json.is_primitive() ? line_of(json) : "a list or an object"; }
+
 // What two first lines differ in, for people: "model: found A, wanted B".
 std::string difference(const Json& found, const Json& wanted) {
   for (const auto& [key, value] : wanted.items()) {
     const Json* other = find(found, key.c_str());
-    if (other == nullptr) return format("{}: found nothing, wanted {}", key, line_of(value));
+    if (other == nullptr) return format("{}: found nothing, wanted {}", key, shown(value));
     if (*other == value) continue;
     if (value.is_object() && other->is_object()) return format("{}: {}", key, difference(*other, value));
-    return format("{}: found {}, wanted {}", key, line_of(*other), line_of(value));
+    return format("{}: found {}, wanted {}", key, shown(*other), shown(value));
   }
   return "it has more keys";
 }

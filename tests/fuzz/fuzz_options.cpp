@@ -66,6 +66,7 @@ void read_back(const CommandInfo& command, const Options& options) {
   got.temp = options.temp, got.top_p = options.top_p, got.min_p = options.min_p, got.typical_p = options.typical_p;
   got.repeat_penalty = options.repeat_penalty, got.presence_penalty = options.presence_penalty;
   got.frequency_penalty = options.frequency_penalty, got.conversation = options.conversation;
+  got.threshold = options.threshold;
   LCRUN_CHECK(got == options);
 }
 

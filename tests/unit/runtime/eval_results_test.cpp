@@ -117,6 +117,14 @@ TEST_CASE("other files and other evaluations are refused and left alone", "[runt
   CHECK(refusal(whole, other).find("new") != std::string::npos);
 }
 
+TEST_CASE("a file nested without end is refused like any other", "[runtime][eval]") {
+  constexpr size_t kDeep = 300000;
+  const std::string nested = std::string(kDeep, '[') + std::string(kDeep, ']');
+  CHECK(refusal("{\"lcrun_eval\":1,\"task\":" + nested + "}\n").find("task: found a list") != std::string::npos);
+  CHECK(refusal(nested + "\n").find("another kind of file") != std::string::npos);
+  CHECK(refusal(file_with(1) + "{\"attention\":" + nested + "}\n").find("line 3") != std::string::npos);
+}
+
 TEST_CASE("damage inside is named by its line", "[runtime][eval]") {
   const std::string whole = file_with(1);
   const std::string line = record_line(record_of(2));
