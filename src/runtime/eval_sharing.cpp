@@ -39,8 +39,7 @@ SharedReading::SharedReading(Session& session, std::span<const EvalCase> cases) 
   if (cases.size() < 2) return;
   base_ = cases.front().base;
   for (const EvalCase& made : cases) {
-    const int64_t first = made.first_changed();
-    if (made.base != base_ || made.hidden.empty() || session.affected_until(first, first + 1) == INT64_MAX) return;
+    if (made.base != base_ || made.hidden.empty()) return;
     n_late_ = std::max(n_late_, made.n_text);
   }
   choose_forks(cases, most_forks());

@@ -140,7 +140,9 @@ constexpr EvalTask kTasks[] = {
 
 const std::string_view kEvalIntroduction =
     "Read the following long text. A few facts are hidden in it; keep them in mind, because a question about them "
-    "follows at the end.";
+    "follows at the end. The rest of the text has nothing to do with these facts and does not matter for the question. "
+    "Do not sum it up and do not comment on it: read all of it, from the first line to the last, and then answer the "
+    "question in a few words, with what the text says and nothing else.";
 
 std::span<const EvalTask> eval_tasks() { return kTasks; }
 

@@ -53,7 +53,8 @@ std::span<const EvalTask> eval_tasks();
 const EvalTask* find_eval_task(std::string_view name);
 // "passkey, needle, ...".
 std::string eval_task_names();
-// Said before the text of a kHidden task.
+// Said before the text of a kHidden task. Longer than 64 tokens: a method that always reads the first block must not
+// find a sentence at depth 0 there.
 extern const std::string_view kEvalIntroduction;
 
 }  // namespace lcrun::runtime
