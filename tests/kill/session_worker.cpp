@@ -23,7 +23,7 @@ namespace {
 
 using namespace lcrun;
 
-constexpr int64_t kPromptTokens = 300;
+constexpr int64_t kPromptTokens = 700;
 constexpr int kTailTokens = 10;
 constexpr int64_t kMostTokens = 1000;
 
