@@ -58,7 +58,9 @@ def command(worker, path, kind, options, wanted=WANTED):
 
 
 def lines_of(output):
-    return [line.split() for line in output.decode().splitlines() if line]
+    """Whole lines: the last one may have been cut by a kill."""
+    whole = output[:output.rfind(b"\n") + 1]
+    return [line.split() for line in whole.decode().splitlines() if line]
 
 
 def run(arguments, how):
