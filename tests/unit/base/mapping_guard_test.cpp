@@ -89,6 +89,7 @@ TEST_CASE("a fault outside mapped files ends the process as it would have", "[ba
   }
   int status = 0;
   REQUIRE(waitpid(child, &status, 0) == child);
-  CHECK(WIFSIGNALED(status));
-  CHECK(WTERMSIG(status) == SIGBUS);
+  // By the signal, or by the handler of a sanitizer that was there before.
+  if (WIFSIGNALED(status)) CHECK(WTERMSIG(status) == SIGBUS);
+  if (WIFEXITED(status)) CHECK(WEXITSTATUS(status) != 0);
 }
