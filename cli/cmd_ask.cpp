@@ -24,6 +24,7 @@ struct Source {
   runtime::SessionIdentity identity;
   EncodedText text;
   int64_t tokens = 0;
+  bool has_index = false;
 };
 
 Result<Source> open_source(const std::string& path) {
@@ -34,6 +35,11 @@ Result<Source> open_source(const std::string& path) {
   LCRUN_ASSIGN(const auto extra, runtime::decode_extra(snapshot, source.identity.n_vocab));
   LCRUN_ASSIGN(source.text, EncodedText::from_note(extra.note, path));
   source.tokens = static_cast<int64_t>(snapshot.superblock.tokens);
+  for (const auto& layer : snapshot.tables) {
+    for (const auto& table : layer) {
+      source.has_index = source.has_index || table.spec.kind == storage::RegionKind::kIndex;
+    }
+  }
   return source;
 }
 
@@ -54,6 +60,8 @@ Result<runtime::ParsedOptions> options_for(const Context& context, const Source&
                         options.model);
     }
   }
+  // A text that was read exactly is asked exactly.
+  if (!source.has_index && options.attention == "auto") options.attention = "dense";
   options.type_k = option_name_of(source.identity.type_k);
   options.type_v = option_name_of(source.identity.type_v);
   return parsed;
@@ -79,7 +87,7 @@ Result<std::vector<std::vector<Token>>> question_tokens(const Context& context, 
 // The text's tokens, read again as far as the file has lost their state.
 Result<std::vector<Token>> restore(const Context& context, Session& session) {
   LCRUN_ASSIGN(auto restored, load_session(session, context.options().session));
-  if (session.tokens().size() < restored.tokens.size()) LCRUN_TRY(session.sync(restored.tokens));
+  if (session.tokens().size() < restored.tokens.size()) LCRUN_TRY(session.sync(restored.tokens, {}, INT64_MAX));
   return std::move(restored.tokens);
 }
 
@@ -99,9 +107,10 @@ Status ask_command(Context& given) {
   const int64_t n_predict = std::max<int64_t>(context.options().n_predict, 1);
   const int64_t needed = source.tokens + static_cast<int64_t>(longest) + n_predict;
   const int64_t n_ctx = context.options().n_ctx > 0 ? 0 : std::max(source.identity.n_ctx, needed);
-  LCRUN_ASSIGN(auto session, open_session(context, run.engine, n_ctx, needed, source.tokens));
+  LCRUN_ASSIGN(auto session, open_session(context, run.engine, {n_ctx, needed, source.tokens}));
   LCRUN_ASSIGN(const auto text, restore(context, session));
   LCRUN_ASSIGN(const auto mark, session.mark());
+  run.generate.ask_from = static_cast<int64_t>(text.size());
   for (const auto& question : questions) {
     if (&question != &questions.front()) {
       LCRUN_TRY(session.rewind(mark));

@@ -183,7 +183,7 @@ Status bench_command(Context& context) {
   LCRUN_ASSIGN(const auto engine, open_engine(context, false));
   int64_t longest = 0;
   for (const auto& item : cases) longest = std::max(longest, item.n_depth + item.n_prompt + item.n_gen);
-  LCRUN_ASSIGN(auto session, open_session(context, engine, longest, longest));
+  LCRUN_ASSIGN(auto session, open_session(context, engine, {longest, longest, 0, true}));
   LCRUN_ASSIGN(const double bandwidth,
                runtime::read_bandwidth(session.options().n_threads, session.model().weight_bytes()));
   const Machine machine = machine_of(engine, bandwidth);

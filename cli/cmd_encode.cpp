@@ -71,7 +71,7 @@ Status read_text(const Context& context, Encoding& encoding, Session& session) {
   Status read;
   for (size_t done = session.tokens().size(); read.has_value() && done < encoding.tokens.size();) {
     done = std::min(done / kSaveEvery * kSaveEvery + kSaveEvery, encoding.tokens.size());
-    auto logits = session.sync(std::span(encoding.tokens).first(done), progress);
+    auto logits = session.sync(std::span(encoding.tokens).first(done), progress, INT64_MAX);
     if (!logits.has_value()) read = Error(std::move(logits).error());
     // Also what was read before it was stopped.
     if (done < encoding.tokens.size() || !read.has_value()) {
@@ -135,7 +135,7 @@ Status encode_command(Context& context) {
   }
   const auto n = static_cast<int64_t>(encoding.tokens.size());
   const int64_t fits_all = std::max(engine.model->config().n_ctx_train, n + kRoomForAnswers);
-  LCRUN_ASSIGN(auto session, open_session(context, engine, options.n_ctx > 0 ? 0 : fits_all, n));
+  LCRUN_ASSIGN(auto session, open_session(context, engine, {options.n_ctx > 0 ? 0 : fits_all, n}));
   LCRUN_TRY(read_text(context, encoding, session));
   return print_summary(context, encoding);
 }

@@ -182,7 +182,7 @@ Status run_variant(const Context& given, const Variant& variant, const runtime::
   const auto found = static_cast<int64_t>(keys.size()) - left;
   if (found > 0) log(LogLevel::kInfo, "{}: {} of {} cases were done before", variant.name, found, keys.size());
   EvalProgress progress(variant.name, static_cast<size_t>(left));
-  const auto open = [&](int64_t n_ctx) { return open_session(context, engine, n_ctx, n_ctx); };
+  const auto open = [&](int64_t n_ctx) { return open_session(context, engine, {n_ctx, n_ctx}); };
   const auto keep = [&](const EvalRecord& record) {
     progress.case_done();
     return results.add(record);

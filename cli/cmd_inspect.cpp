@@ -4,6 +4,7 @@
 
 #include "cli/command.hpp"
 #include "cli/json_text.hpp"
+#include "cli/policies.hpp"
 #include "cli/setup.hpp"
 #include "ggufish/layout.hpp"
 #include "quant/format.hpp"
@@ -237,6 +238,7 @@ std::string kernels_table(const ModelFile& file) {
 
 Status inspect_command(Context& context) {
   const auto& options = context.options();
+  if (options.policies) return context.out.write(options.json ? policies_json() : policies_table());
   LCRUN_TRY(apply_machine_options(context));
   std::string path = options.model;
   if (!options.positionals.empty()) path = options.positionals.front();

@@ -56,11 +56,13 @@ Result<PromptLayout> layout_of(const Context& context, const Engine& engine) {
   return PromptLayout::create(engine.tokenizer, choice.use_chat, choice.source);
 }
 
-Status reply_once(const Context& context, const Run& run, const PromptLayout& layout, const PromptRequest& request) {
-  LCRUN_ASSIGN(const auto prompt, layout.single(request));
+Status reply_once(const Context& context, Run& run, const PromptLayout& layout, const PromptRequest& request) {
+  LCRUN_ASSIGN(const auto made_prompt, layout.single_and_border(request));
+  const std::vector<runtime::Token>& prompt = made_prompt.tokens;
+  if (!request.text.empty() && !request.question.empty()) run.generate.ask_from = made_prompt.text_tokens;
   const auto n_prompt = static_cast<int64_t>(prompt.size());
   const int64_t n_predict = std::max<int64_t>(context.options().n_predict, 1);
-  LCRUN_ASSIGN(auto session, open_session(context, run.engine, 0, n_prompt + n_predict));
+  LCRUN_ASSIGN(auto session, open_session(context, run.engine, {0, n_prompt + n_predict}));
   LCRUN_TRY(resume_session(context, session));
   const auto reply = stream_reply(context, run.engine, run.generate, session, prompt);
   // What was read is kept also when the reply was stopped, or nobody took it.
@@ -89,7 +91,7 @@ Status run_command(Context& context) {
   LCRUN_TRY(prepare_run(context, run));
   LCRUN_ASSIGN(const auto layout, layout_of(context, run.engine));
   run.generate.answer_prefix.clear();
-  LCRUN_ASSIGN(auto session, open_session(context, run.engine, 0, 1));
+  LCRUN_ASSIGN(auto session, open_session(context, run.engine, {0, 1}));
   return chat({context, run.engine, layout, session, run.generate}, context.options().prompt);
 }
 

@@ -55,7 +55,7 @@ Status score_command(Context& context) {
   const auto tokens = engine.tokenizer->encode(text, !options.no_bos, !options.no_parse_special);
   if (tokens.empty()) return make_error(Code::kInvalidArgument, "standard input: the text is empty");
   const auto n = static_cast<int64_t>(tokens.size());
-  LCRUN_ASSIGN(auto session, open_session(context, engine, n, n));
+  LCRUN_ASSIGN(auto session, open_session(context, engine, {n, n, 0, true}));
   std::vector<Token> order;
   const auto sink = [&](int64_t pos, std::span<const float> logits) {
     return context.out.write(score_line(pos, tokens, logits, options.top, order));
@@ -69,7 +69,7 @@ Status ppl_command(Context& context) {
   LCRUN_ASSIGN(const std::string text, read_input(options.file));
   LCRUN_ASSIGN(const auto engine, open_engine(context, false));
   const auto tokens = engine.tokenizer->encode(text, true, false);
-  LCRUN_ASSIGN(auto session, open_session(context, engine, options.window, options.window));
+  LCRUN_ASSIGN(auto session, open_session(context, engine, {options.window, options.window, 0, true}));
   const Token first = engine.tokenizer->adds_bos() ? engine.tokenizer->special().bos : -1;
   ProgressLine line("Scoring", "tokens");
   const auto progress = [&](int64_t done, int64_t total) {

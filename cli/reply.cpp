@@ -35,9 +35,11 @@ Json json_of(const Generated& made, const Engine& engine, const Session& session
   const auto rounded = [](double value) {
     return static_cast<double>(static_cast<int64_t>(value * 1000 + 0.5)) / 1000;
   };
-  int64_t blocks = 0;
+  const attention::AttentionStats stats = session.attention_stats();
+  const attention::Attention* attention = session.attention();
+  int64_t blocks = stats.blocks;
   const auto last = static_cast<int64_t>(session.tokens().size());
-  for (int64_t pos = timings.prompt_tokens; pos < last; ++pos) {
+  for (int64_t pos = timings.prompt_tokens; pos < last && attention == nullptr; ++pos) {
     blocks += runtime::blocks_read(engine.model->config(), pos);
   }
   const double decoded = static_cast<double>(std::max<int64_t>(1, timings.decoded_tokens));
@@ -58,9 +60,9 @@ Json json_of(const Generated& made, const Engine& engine, const Session& session
                     {"kv_ram_bytes", session.state_bytes()},
                     {"kv_disk_bytes", store == nullptr ? 0 : store->disk_bytes()}};
   json["io"] = io_json(store);
-  json["attention"] = {{"policy", "dense"},
+  json["attention"] = {{"policy", attention == nullptr ? "dense" : attention->name},
                        {"blocks_read_per_token", rounded(static_cast<double>(blocks) / decoded)},
-                       {"selector_ms", 0.0}};
+                       {"selector_ms", rounded(stats.selector_seconds * 1000 / decoded)}};
   json["seed"] = seed;
   json["isa"] = kernels::active_isa();
   json["threads"] = session.options().n_threads;

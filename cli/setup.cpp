@@ -58,6 +58,25 @@ Status apply_cap(const Context& context, const Engine& engine, int64_t wanted_to
                     paged.has_value() ? "" : format("; on disk: {}", paged.error().message));
 }
 
+// The finest index that there is memory for, if the choice is ours.
+Result<Session> open_within_cap(const Context& context, const Engine& engine, runtime::SessionOptions wanted,
+                                const SessionNeeds& needs) {
+  Error first;
+  for (const char* index : {"", "sub8", "sub16", "mean"}) {
+    if (*index != '\0') wanted.policy.index = index;
+    LCRUN_ASSIGN(auto session, Session::open(engine.model, wanted));
+    const Status fits = apply_cap(context, engine, needs.wanted_tokens, needs.sealed_tokens, session);
+    if (fits.has_value()) return session;
+    if (*index == '\0') first = fits.error();
+    const attention::Attention* attention = session.attention();
+    const bool is_ours =
+        context.options().attn_index == "auto" && attention != nullptr && attention->index() != nullptr;
+    if (fits.error().code != Code::kNoMemory) return fits.error();
+    if (!is_ours) break;
+  }
+  return first;
+}
+
 }  // namespace
 
 const char* environment_value(const char* name) { return std::getenv(name); }
@@ -78,6 +97,7 @@ runtime::PagingOptions paging_options(const runtime::Options& options, int64_t w
 
 Status apply_machine_options(const Context& context) {
   const auto& options = context.options();
+  LCRUN_TRY(attention::check_policy(runtime::policy_choice(options)));
   if (options.isa != "auto") LCRUN_TRY(kernels::set_isa(options.isa));
   if (options.gpu_layers != "auto" && options.gpu_layers != "0") {
     log(LogLevel::kWarn, "--n-gpu-layers {}: no GPU plugin is loaded, the CPU runs all layers", options.gpu_layers);
@@ -107,20 +127,22 @@ Result<Engine> open_engine(const Context& context, bool text_only) {
   return runtime::load_engine(request, posix_file_system());
 }
 
-Result<Session> open_session(const Context& context, const Engine& engine, int64_t n_ctx, int64_t wanted_tokens,
-                             int64_t sealed_tokens) {
+Result<Session> open_session(const Context& context, const Engine& engine, const SessionNeeds& needs) {
   const auto& options = context.options();
   runtime::SessionOptions wanted;
   LCRUN_ASSIGN(wanted.cache, runtime::cache_options(options));
-  wanted.n_ctx = n_ctx != 0 ? n_ctx : options.n_ctx;
+  wanted.policy = runtime::policy_choice(options);
+  if (needs.measures && !context.parsed.is_given("attention")) wanted.policy.attention = "dense";
+  wanted.n_ctx = needs.n_ctx != 0 ? needs.n_ctx : options.n_ctx;
   wanted.batch = std::min(options.batch_size, options.ubatch_size);
   wanted.n_threads = runtime::decode_threads(options);
   wanted.n_threads_batch = runtime::prompt_threads(options);
   wanted.cancel = interrupt_flag();
-  LCRUN_ASSIGN(auto session, Session::open(engine.model, wanted));
-  LCRUN_TRY(apply_cap(context, engine, wanted_tokens, sealed_tokens, session));
+  LCRUN_ASSIGN(auto session, open_within_cap(context, engine, wanted, needs));
   const int64_t trained = engine.model->config().n_ctx_train;
-  if (options.n_ctx > trained && trained > 0) {
+  if (const attention::Attention* attention = session.attention()) {
+    log(LogLevel::kInfo, "{}", attention->describe());
+  } else if (options.n_ctx > trained && trained > 0) {
     log(LogLevel::kWarn, "-c {}: the model was trained on {} tokens; answers get worse beyond them", options.n_ctx,
         trained);
   }

@@ -17,11 +17,14 @@ Status apply_machine_options(const Context& context);
 // Loads the model of -m (or the default, named on stderr). text_only: tokenizer without weights.
 Result<runtime::Engine> open_engine(const Context& context, bool text_only);
 
-// A session as the options ask for, within --mem-max: `wanted_tokens` must fit (0 = not known yet), kNoMemory with
-// what would fit otherwise. `n_ctx` 0 = the option's, or the trained one. `sealed_tokens`: those that a sealed file
-// holds, whose pages may stay there.
-Result<runtime::Session> open_session(const Context& context, const runtime::Engine& engine, int64_t n_ctx,
-                                      int64_t wanted_tokens, int64_t sealed_tokens = 0);
+// A session as the options ask for, within --mem-max; kNoMemory with what would fit otherwise.
+struct SessionNeeds {
+  int64_t n_ctx = 0;          // 0 = the option's, or the trained one
+  int64_t wanted_tokens = 0;  // that must fit; 0 = not known yet
+  int64_t sealed_tokens = 0;  // that a sealed file holds, whose pages may stay there
+  bool measures = false;      // dense, unless --attention says otherwise
+};
+Result<runtime::Session> open_session(const Context& context, const runtime::Engine& engine, const SessionNeeds& needs);
 
 // Where and how a cache that exceeds its memory goes to disk; space for `reserve_tokens` must be there.
 runtime::PagingOptions paging_options(const runtime::Options& options, int64_t reserve_tokens);

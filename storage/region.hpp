@@ -68,7 +68,7 @@ class Region {
   const std::optional<PagedBlocks>& pages() const { return pages_; }
 
   // Append, Ring, Index: makes room for rows [rows(), rows() + n): new blocks are zero-filled. Until release() the
-  // blocks of those rows can be written. The rows exist after commit_rows(). kNoMemory, kNoSpace when there is no room.
+  // blocks of those rows can be written. The rows exist after commit_rows(). kNoMemory, kNoSpace: no room.
   Status reserve_rows(int64_t n);
   // Makes blocks of committed rows readable besides those reserved, until the next hold() or release(). Ranges are
   // ascending and apart, and hold at most wave_blocks() in all. Without pages everything is readable always. kIo: a page was
@@ -198,6 +198,11 @@ class SequenceState {
   std::vector<uint64_t> append_bytes() const;
   // An empty sequence with the same regions, store and marks.
   Result<SequenceState> empty_copy() const;
+
+  // Index regions, layer by layer; and empty ones of these specs in their place, whose rows the caller makes before
+  // anything else is done with the sequence.
+  std::vector<std::optional<RegionSpec>> index_specs() const;
+  void replace_index(const std::vector<std::optional<RegionSpec>>& specs);
 
   // Ends a step: n more tokens are complete in every region.
   void commit(int64_t n);

@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "src/attention/turn.hpp"
 #include "src/base/result.hpp"
 #include "src/base/tensor.hpp"
 #include "src/base/workspace.hpp"
@@ -48,11 +49,12 @@ void seal_kv(const KvLayout& layout, int64_t index, const std::byte* open, std::
 // The inverse, for tests and probes. `index` is the block's place in the sequence.
 void decode_kv(const KvLayout& layout, const std::byte* block, int64_t row, float* k, float* v, int64_t index = 1);
 
-// Rows [first_row, end_row) of the cache, absolute positions. One segment today for dense and window layers;
-// selectors add more (docs/architecture.md, "plan").
+// Rows [first_row, end_row) of the cache, absolute positions. Dense and window layers read one segment, selectors
+// choose several (plan.hpp).
 struct Segment {
   int64_t first_row = 0;
   int64_t end_row = 0;
+  int64_t shift = 0;  // positions later than their own at which the keys count as standing
 };
 
 struct AttnParams {
@@ -65,6 +67,7 @@ struct AttnParams {
   // Sealed layouts: where the open blocks of the batch are. A query reads its own block there, however much of it is
   // written, and earlier ones sealed: what it sees depends on its position alone. Null: all blocks are read sealed.
   const storage::Region* open = nullptr;
+  Rotary rotary;  // of heads, for segments with a shift
 };
 
 // Rows a batch [pos0, pos0 + n) must be able to read.

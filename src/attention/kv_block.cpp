@@ -114,35 +114,42 @@ const float* as_cached(DType dtype, const float* x, int64_t dim, float* buffer) 
 }
 
 // The mean of a key dimension over the rows of a block, in an order of its own so that it is the same everywhere.
-float mean_of(const float* x) {
+float mean_of(const float* x, int64_t stride) {
   constexpr int64_t kSums = 8;
   float sums[kSums] = {};
   for (int64_t i = 0; i < kKvBlock; i += kSums) {
-    for (int64_t j = 0; j < kSums; ++j) sums[j] += x[i + j];
+    for (int64_t j = 0; j < kSums; ++j) sums[j] += x[(i + j) * stride];
   }
   float total = 0.0F;
   for (const float sum : sums) total += sum;
   return total / static_cast<float>(kKvBlock);
 }
 
-// Keys of one head, a row at a time, less what they share: their mean, or in block 0 the first key.
+// Rows [64, dim] as a part, less what they share; rows are changed.
+void encode_less_shared(float* rows, int64_t dim, int64_t index, std::byte* part) {
+  const auto encode = kernels::active().attention.encode_k[kv_index(DType::kQ4_0)];
+  std::byte* shared = part + part_bytes(DType::kQ4_0, dim);
+  for (int64_t d = 0; d < dim; ++d) {
+    const uint16_t half = quant::f32_to_f16(index == 0 ? rows[d] : mean_of(rows + d, dim));
+    const float shift = quant::f16_to_f32(half);
+    std::memcpy(shared + d * 2, &half, sizeof(half));
+    for (int64_t i = 0; i < sharing_keys(index); ++i) rows[i * dim + d] -= shift;
+  }
+  for (int64_t i = 0; i < kKvBlock; ++i) encode(rows + i * dim, dim, i, part);
+}
+
+// Keys of one head less what they share: their mean, or in block 0 the first key.
 void seal_keys(const std::byte* open, int64_t dim, int64_t index, std::byte* part) {
   const kernels::AttentionSlots& kernel = kernels::active().attention;
-  std::byte* shared = part + part_bytes(DType::kQ4_0, dim);
   float rows[kKvBlock * kernels::kMaxHeadDim];
   for (int64_t group = 0; group < dim; group += kGroup) {
     float tile[kGroup * kKvBlock];
     kernel.k_tile[kv_index(DType::kF16)](open + group * kKvBlock * 2, kGroup, reinterpret_cast<std::byte*>(tile));
     for (int64_t d = 0; d < kGroup; ++d) {
-      const float* x = tile + d * kKvBlock;
-      const uint16_t half = quant::f32_to_f16(index == 0 ? x[0] : mean_of(x));
-      const float shift = quant::f16_to_f32(half);
-      std::memcpy(shared + (group + d) * 2, &half, sizeof(half));
-      for (int64_t i = 0; i < kKvBlock; ++i)
-        rows[i * dim + group + d] = x[i] - (i < sharing_keys(index) ? shift : 0.0F);
+      for (int64_t i = 0; i < kKvBlock; ++i) rows[i * dim + group + d] = tile[d * kKvBlock + i];
     }
   }
-  for (int64_t i = 0; i < kKvBlock; ++i) kernel.encode_k[kv_index(DType::kQ4_0)](rows + i * dim, dim, i, part);
+  encode_less_shared(rows, dim, index, part);
 }
 
 void seal_values(const std::byte* open, int64_t dim, std::byte* part) {
@@ -245,6 +252,46 @@ void seal_kv(const KvLayout& layout, int64_t index, const std::byte* open, std::
       seal_values(from + open_k_bytes, layout.v_dim, to + k_bytes);
     }
   }
+}
+
+void encode_shared_keys(float* rows, int64_t dim, std::byte* part) {
+  constexpr float kLargest = 1e6F;
+  for (int64_t i = 0; i < kKvBlock * dim; ++i) rows[i] = std::clamp(rows[i], -kLargest, kLargest);
+  for (int64_t i = 0; i < kKvBlock; ++i) rotate(rows + i * dim, dim);
+  encode_less_shared(rows, dim, 1, part);
+}
+
+void decode_keys(const KvLayout& layout, const std::byte* part, int64_t index, float* keys) {
+  const int64_t dim = layout.k_dim;
+  if (layout.k_type == DType::kF32) {
+    std::memcpy(keys, part, static_cast<size_t>(dim * kKvBlock) * sizeof(float));
+    return;
+  }
+  if (!is_quantised(layout.k_type)) {
+    kernels::active().attention.k_tile[kv_index(layout.k_type)](part, dim, reinterpret_cast<std::byte*>(keys));
+    return;
+  }
+  const bool is_q8 = layout.k_type == DType::kQ8_0;
+  const std::byte* scales = part + (is_q8 ? dim : dim / 2) * kKvBlock;
+  float scale[kKvBlock];
+  for (int64_t d = 0; d < dim; ++d) {
+    if (d % kGroup == 0) {
+      for (int64_t i = 0; i < kKvBlock; ++i) {
+        scale[i] = quant::f16_to_f32(read_at<uint16_t>(scales, d / kGroup * kKvBlock + i));
+      }
+    }
+    float* out = keys + d * kKvBlock;
+    const auto* bytes = reinterpret_cast<const uint8_t*>(part) + (is_q8 ? d : d / 2) * kKvBlock;
+    if (is_q8) {
+      for (int64_t i = 0; i < kKvBlock; ++i) out[i] = static_cast<float>(static_cast<int8_t>(bytes[i])) * scale[i];
+      continue;
+    }
+    const int half = d % 2 == 0 ? 0 : 4;
+    const float shift = quant::f16_to_f32(read_at<uint16_t>(shared_key(part, dim), d));
+    for (int64_t i = 0; i < kKvBlock; ++i) out[i] = static_cast<float>((bytes[i] >> half & 15) - 8) * scale[i];
+    for (int64_t i = 0; i < sharing_keys(index); ++i) out[i] += shift;
+  }
+  if (is_rotated(layout.k_type)) rotate_columns(keys, dim, kKvBlock);
 }
 
 void decode_kv(const KvLayout& layout, const std::byte* block, int64_t row, float* k, float* v, int64_t index) {

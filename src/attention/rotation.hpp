@@ -17,5 +17,7 @@ bool is_rotated(DType dtype);
 // Rotates a head in place: x = H x / sqrt(n) for each part of n elements, n the largest power of two in `dim`.
 // Plain code: the same bits whatever instruction set the kernels use.
 void rotate(float* x, int64_t dim);
+// The same for heads that lie in columns.  // x [dim, columns]
+void rotate_columns(float* x, int64_t dim, int64_t columns);
 
 }  // namespace lcrun::attention

@@ -12,19 +12,22 @@
 #include <vector>
 
 #include "ggufish/model_file.hpp"
+#include "src/attention/policy.hpp"
 #include "src/base/result.hpp"
 #include "src/base/tensor.hpp"
 #include "src/base/workspace.hpp"
 #include "src/kernels/matmul.hpp"
 #include "src/model/config.hpp"
+#include "src/model/rope.hpp"
 #include "storage/region.hpp"
 
 namespace lcrun::model {
 
-// Formats of the KV cache: a choice of the session, not of the model.
+// Formats of the KV cache and what attention reads of it: choices of the session, not of the model.
 struct CacheOptions {
   DType type_k = DType::kF16;
   DType type_v = DType::kF16;
+  std::shared_ptr<const attention::Attention> attention = nullptr;  // null: every key
 };
 
 // The format of a layer's cache. What a window needs does not grow with the text: 4 bits would save little there and
@@ -35,13 +38,16 @@ inline DType cached_type(DType wanted, int64_t window) {
 
 // What one forward step hands to every layer. The caller owns all of it.
 struct StepContext {
-  int64_t pos0 = 0;  // position of the first row
+  int64_t pos0 = 0;   // position of the first row
+  bool asks = false;  // the rows are a question or an answer; all of them read alike (Attention::reading)
+  attention::AttentionStats* stats = nullptr;
   CacheOptions cache;
   int n_threads = 1;
   Workspace* scratch = nullptr;                 // shared by layers; each takes and gives back by mark
   kernels::Activations* activations = nullptr;  // quantised inputs of products
   // Per RopeSpec: cos and sin of the step's rows.  // [rows, n_rot/2, 2]
   std::span<const std::span<const float>> rope_tables;
+  std::span<const RopeFrequencies> rope_frequencies;  // per RopeSpec
 };
 
 class TokenMixer {
@@ -57,6 +63,8 @@ class TokenMixer {
   // model commits all regions after the last layer).
   virtual Status forward(storage::LayerState& state, const StepContext& step, MatView x, MatView out) const = 0;
   virtual uint64_t memory_bytes() const = 0;  // private copies of weights
+  // Makes the rows of an empty index region anew from `tokens` that are there; nothing where there is none.
+  virtual Status rebuild_index(storage::LayerState&, const StepContext&, int64_t) const { return {}; }
 };
 
 // What a mixer is built from.

@@ -2,11 +2,15 @@
 // gate on the output of each head.
 //
 // State: one region of keys and values, Append for layers that see everything, Ring for window layers (they keep the
-// window and a little slack, so that a few tokens can be taken back).
+// window and a little slack, so that a few tokens can be taken back). Open blocks besides where the cache is sealed,
+// and last an index of the blocks where some queries choose what they read.
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <optional>
 
 #include "src/attention/attention.hpp"
+#include "src/attention/selector.hpp"
 #include "src/base/format.hpp"
 #include "src/kernels/ops.hpp"
 #include "src/model/arch.hpp"
@@ -30,18 +34,26 @@ class AttentionMixer final : public TokenMixer {
       spec.kind = storage::RegionKind::kRing;
       spec.window = window_;
     }
-    if (!layout.is_sealed()) return {spec};
-    storage::RegionSpec open;  // of which a token needs its own block alone
-    open.kind = storage::RegionKind::kRing;
-    open.name = "kv_open";
-    open.block_bytes = layout.open_form().block_bytes();
-    return {spec, open};
+    std::vector<storage::RegionSpec> specs{spec};
+    if (layout.is_sealed()) {
+      storage::RegionSpec open;  // of which a token needs its own block alone
+      open.kind = storage::RegionKind::kRing;
+      open.name = "kv_open";
+      open.block_bytes = layout.open_form().block_bytes();
+      specs.push_back(open);
+    }
+    if (const auto index = index_of(cache, {})) specs.push_back(index->region());
+    return specs;
   }
-  Status check_cache(const CacheOptions& cache) const override { return params(cache).layout.check(); }
+  Status check_cache(const CacheOptions& cache) const override {
+    LCRUN_TRY(params(cache).layout.check());
+    const auto index = index_of(cache, {});
+    return index.has_value() ? index->check() : Status();
+  }
   uint64_t scratch_bytes(int64_t max_rows, const CacheOptions& cache, int n_threads) const override {
     const uint64_t gated = q_gate_ ? Workspace::bytes_of<float>(max_rows * 2 * q_width()) : 0;
     return Workspace::bytes_of<float>(max_rows * qkv_width()) + Workspace::bytes_of<float>(max_rows * out_width()) +
-           gated + attention::attend_scratch_bytes(params(cache), max_rows, n_threads);
+           gated + attending_bytes(max_rows, cache, n_threads);
   }
   int64_t max_product_cols() const override { return std::max(d_model_, out_width()); }
   uint64_t memory_bytes() const override {
@@ -50,6 +62,7 @@ class AttentionMixer final : public TokenMixer {
     return total;
   }
   Status forward(storage::LayerState& state, const StepContext& step, MatView x, MatView out) const override;
+  Status rebuild_index(storage::LayerState& state, const StepContext& step, int64_t tokens) const override;
 
  private:
   int64_t q_width() const { return n_heads_ * k_dim_; }
@@ -68,6 +81,25 @@ class AttentionMixer final : public TokenMixer {
     p.sinks = sinks_.empty() ? nullptr : sinks_.data();
     return p;
   }
+  // What chooses among the blocks of this layer, if anything does.
+  std::optional<attention::BlockIndex> index_of(const CacheOptions& cache, attention::Rotary rotary) const {
+    if (window_ > 0 || cache.attention == nullptr || cache.attention->index() == nullptr) return std::nullopt;
+    return attention::BlockIndex(*cache.attention->index(), params(cache).layout, rotary);
+  }
+  attention::Rotary rotary(const StepContext& step) const {
+    if (rope_ < 0) return {};
+    return {step.rope_frequencies[static_cast<size_t>(rope_)].frequency, neox_};
+  }
+  uint64_t attending_bytes(int64_t max_rows, const CacheOptions& cache, int n_threads) const {
+    const attention::AttnParams p = params(cache);
+    const uint64_t dense = attention::attend_scratch_bytes(p, max_rows, n_threads);
+    if (window_ > 0 || cache.attention == nullptr) return dense;
+    return std::max(dense, attention::tile_scratch_bytes(p, max_rows, n_threads) +
+                               attention::plan_scratch_bytes(*cache.attention, p, max_rows, n_threads));
+  }
+  Status make_index(storage::LayerState& state, const StepContext& step, int64_t rows) const;
+  Status attend(storage::LayerState& state, const StepContext& step, const attention::AttnParams& p, MatView q,
+                MatView o) const;
   Status load_inputs(const TensorLoader& tensors);
   Status load_fused_bias(const TensorLoader& tensors);
   Status load_norms(const MixerBuild& build, const TensorLoader& tensors);
@@ -103,6 +135,11 @@ class AttentionMixer final : public TokenMixer {
   kernels::Weights output_;
   std::vector<float> output_bias_;
 };
+
+void count(const StepContext& step, const attention::TilePlan& plan, const attention::AttnParams& p, int64_t queries) {
+  step.stats->queries += queries;
+  step.stats->blocks += attention::blocks_of(plan, p.layout);
+}
 
 // A norm's weight is for one head size or over the whole row: its length tells which.
 Result<std::vector<float>> load_head_norm(const TensorLoader& tensors, std::string_view suffix, int64_t head,
@@ -307,13 +344,76 @@ void AttentionMixer::encode(storage::LayerState& state, const StepContext& step,
            [&](int64_t i) { attention::seal_kv(layout, first + i, open->block(first + i), kv.block(first + i)); });
 }
 
+// Index rows of the blocks that the batch fills.
+Status AttentionMixer::make_index(storage::LayerState& state, const StepContext& step, int64_t rows) const {
+  const auto index = index_of(step.cache, rotary(step));
+  if (!index.has_value()) return {};
+  storage::Region& region = state.regions.back();
+  LCRUN_TRY(region.reserve_rows(region.spec().rows_of(step.pos0 + rows) - region.rows()));
+  const int64_t first = step.pos0 / storage::kBlockTokens;
+  const int64_t n = (step.pos0 + rows) / storage::kBlockTokens - first;
+  parallel_for(n > 1 ? step.n_threads : 1, n, [&](int64_t i, int) {
+    index->make_rows(first + i, std::as_const(state.regions[0]).block(first + i), region);
+  });
+  return {};
+}
+
+Status AttentionMixer::rebuild_index(storage::LayerState& state, const StepContext& step, int64_t tokens) const {
+  const auto index = index_of(step.cache, rotary(step));
+  if (!index.has_value()) return {};
+  storage::Region& region = state.regions.back();
+  const int64_t rows = region.spec().rows_of(tokens);
+  LCRUN_TRY(region.reserve_rows(rows));
+  for (int64_t b = 0; b < tokens / storage::kBlockTokens; ++b) {
+    LCRUN_ASSIGN(const auto block, state.regions[0].read_block(b));
+    index->make_rows(b, block.data(), region);
+  }
+  region.commit_rows(rows);
+  return {};
+}
+
+// The rows' attention as the session's policy has it: all of them alike.
+Status AttentionMixer::attend(storage::LayerState& state, const StepContext& step, const attention::AttnParams& p,
+                              MatView q, MatView o) const {
+  using attention::Role;
+  storage::Region& kv = state.regions[0];
+  Workspace& scratch = *step.scratch;
+  const bool chooses = window_ == 0 && step.cache.attention != nullptr;
+  const attention::Reading reading =
+      chooses ? step.cache.attention->reading(step.pos0, step.asks) : attention::Reading();
+  if (reading.role == Role::kDense) return attention::attend(p, kv, step.pos0, q, o, scratch, step.n_threads);
+  const size_t mark = scratch.mark();
+  if (reading.role == Role::kStream) {
+    const auto plan = attention::plan_stream(reading, step.pos0, q.rows, scratch);
+    count(step, plan, p, q.rows);
+    return attention::execute(p, kv, plan, step.pos0, q, o, scratch, step.n_threads);
+  }
+  const auto index = index_of(step.cache, p.rotary);
+  for (int64_t row = 0; row < q.rows; row += attention::kAskQueries) {
+    const int64_t n = std::min(attention::kAskQueries, q.rows - row);
+    const MatView queries{q.row(row), n, q.cols, q.stride};
+    const auto start = std::chrono::steady_clock::now();
+    const auto plan = attention::plan_selection(reading, *index, p, state.regions.back(), step.pos0 + row, queries,
+                                                scratch, step.n_threads);
+    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+    step.stats->selector_seconds += taken.count();
+    count(step, plan, p, n);
+    const MatView out{o.row(row), n, o.cols, o.stride};
+    LCRUN_TRY(attention::execute(p, kv, plan, step.pos0 + row, queries, out, scratch, step.n_threads));
+    scratch.release(mark);
+  }
+  return {};
+}
+
 Status AttentionMixer::forward(storage::LayerState& state, const StepContext& step, MatView x, MatView out) const {
   Workspace& scratch = *step.scratch;
   const size_t mark = scratch.mark();
   const int64_t rows = x.rows;
   attention::AttnParams p = params(step.cache);
-  storage::Region& kv = state.regions[0];
-  for (storage::Region& region : state.regions) LCRUN_TRY(region.reserve_rows(rows));
+  p.rotary = rotary(step);
+  for (storage::Region& region : state.regions) {
+    if (region.spec().kind != storage::RegionKind::kIndex) LCRUN_TRY(region.reserve_rows(rows));
+  }
   if (p.layout.is_sealed()) p.open = &state.regions[1];
 
   const MatView qkv{scratch.take<float>(rows * qkv_width()).data(), rows, qkv_width(), qkv_width()};
@@ -323,9 +423,10 @@ Status AttentionMixer::forward(storage::LayerState& state, const StepContext& st
   if (q_gate_) split_gates(step, gated, qkv);
   norm_and_rotate(step, qkv);
   encode(state, step, p.layout, qkv);
+  LCRUN_TRY(make_index(state, step, rows));
   const MatView o{scratch.take<float>(rows * out_width()).data(), rows, out_width(), out_width()};
   const MatView q{qkv.data, rows, q_width(), qkv.stride};
-  LCRUN_TRY(attention::attend(p, kv, step.pos0, q, o, scratch, step.n_threads));
+  LCRUN_TRY(attend(state, step, p, q, o));
   if (q_gate_) apply_gates(step, gated, o);
   step.activations->set(o);
   const kernels::MatmulJob job{&output_, out, output_bias_.empty() ? nullptr : output_bias_.data()};

@@ -69,6 +69,18 @@ struct Model::Impl {
                    MatView added) const;
 };
 
+Result<std::shared_ptr<const attention::Attention>> attention_for(const ModelConfig& config,
+                                                                  const attention::PolicyChoice& choice,
+                                                                  int64_t n_ctx) {
+  attention::ModelShape shape;
+  shape.n_ctx = std::min(n_ctx > 0 ? n_ctx : config.n_ctx_train, attention::kMostTokens);
+  shape.n_ctx_train = config.n_ctx_train;
+  for (const LayerConfig& layer : config.layers) {
+    if (layer.mixer == "attention" && layer.window == 0) shape.head_dim = std::max(shape.head_dim, layer.k_dim);
+  }
+  return attention::resolve_policy(choice, shape);
+}
+
 Model::Model(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Model::~Model() = default;
 const ModelConfig& Model::config() const { return impl_->config; }
@@ -119,12 +131,27 @@ Result<storage::SequenceState> Model::new_state(const CacheOptions& cache) const
   return storage::SequenceState::create(specs);
 }
 
+Status Model::rebuild_index(storage::SequenceState& state, const CacheOptions& cache, int64_t n_ctx) const {
+  LCRUN_ASSIGN(const auto wanted, new_state(cache));
+  state.replace_index(wanted.index_specs());
+  std::vector<RopeFrequencies> frequencies;
+  for (const RopeSpec& spec : impl_->config.ropes) frequencies.push_back(rope_frequencies(spec, n_ctx));
+  StepContext context;
+  context.cache = cache;
+  context.rope_frequencies = frequencies;
+  for (int64_t i = 0; i < state.n_layers(); ++i) {
+    const Layer& layer = impl_->layers[static_cast<size_t>(i)];
+    LCRUN_TRY(layer.mixer->rebuild_index(state.layer(i), context, state.tokens()));
+  }
+  return {};
+}
+
 uint64_t Model::state_bytes(const CacheOptions& cache, int64_t n_tokens) const {
   constexpr int64_t kTokens = storage::kBlockTokens;
   uint64_t total = 0;
   for (const Layer& layer : impl_->layers) {
     for (const storage::RegionSpec& spec : layer.mixer->regions(cache)) {
-      int64_t blocks = (n_tokens + kTokens - 1) / kTokens;
+      int64_t blocks = (spec.rows_of(n_tokens) + kTokens - 1) / kTokens;
       if (spec.kind == storage::RegionKind::kFixed) blocks = 1;
       // A ring holds its rows, the block that is half out, and the one being filled.
       if (spec.kind == storage::RegionKind::kRing) blocks = std::min(blocks, storage::ring_blocks(spec.window));
@@ -210,7 +237,8 @@ Status Model::Impl::run_layer(const Layer& layer, storage::LayerState& state, co
   return {};
 }
 
-Result<MatView> Model::forward(std::span<const Token> tokens, storage::SequenceState& state, Step& step) const {
+Result<MatView> Model::forward(std::span<const Token> tokens, storage::SequenceState& state, Step& step,
+                               bool asked) const {
   const ModelConfig& config = impl_->config;
   const auto rows = static_cast<int64_t>(tokens.size());
   if (rows < 1 || rows > step.options_.max_rows) {
@@ -235,6 +263,9 @@ Result<MatView> Model::forward(std::span<const Token> tokens, storage::SequenceS
   context.scratch = &step.scratch_;
   context.activations = &step.activations_;
   context.rope_tables = step.rope_views_;
+  context.rope_frequencies = step.rope_frequencies_;
+  context.asks = asked;
+  context.stats = &step.stats_;
 
   step.scratch_.reset();
   const int64_t n = config.d_model;

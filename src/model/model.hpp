@@ -43,6 +43,7 @@ struct StepOptions {
 class Step {
  public:
   const StepOptions& options() const { return options_; }
+  const attention::AttentionStats& stats() const { return stats_; }
   uint64_t memory_bytes() const;
 
  private:
@@ -54,7 +55,12 @@ class Step {
   AlignedBuffer rope_;    // tables of all RopeSpecs, one after another
   std::vector<std::span<const float>> rope_views_;
   std::vector<RopeFrequencies> rope_frequencies_;
+  attention::AttentionStats stats_;
 };
+
+// A choice of attention completed for a model and a context; null: dense. kInvalidArgument: an unknown name.
+Result<std::shared_ptr<const attention::Attention>> attention_for(const ModelConfig& config,
+                                                                  const attention::PolicyChoice& choice, int64_t n_ctx);
 
 class Model {
  public:
@@ -68,16 +74,21 @@ class Model {
 
   // An empty sequence. kUnsupported / kInvalidArgument when the cache formats do not fit the model.
   Result<storage::SequenceState> new_state(const CacheOptions& cache) const;
+  // Gives a state of other index regions, or of none, those of `cache`, made from its keys. Errors of reading them.
+  Status rebuild_index(storage::SequenceState& state, const CacheOptions& cache, int64_t n_ctx) const;
   // Bytes of cache that `n_tokens` take (whole blocks).
   uint64_t state_bytes(const CacheOptions& cache, int64_t n_tokens) const;
   // Plans the buffers; kNoMemory when the machine has no room for them.
   Result<Step> plan(const StepOptions& options) const;
 
-  // Runs tokens at positions state.tokens().. (at most options.max_rows of them) and appends them to the state.
+  // Runs tokens at positions state.tokens().. (at most options.max_rows of them) and appends them to the state. They
+  // are text that is read, or `asked` (a question or an answer), and cross no border at which that changes what they
+  // attend to (attention::Attention::reading).
   // Returns the final normed rows [tokens, d_model], valid until the next call with this step.
   // kInvalidArgument for an id outside the vocabulary (state unchanged). After any other error the state must be
   // cleared or truncated by the caller.
-  Result<MatView> forward(std::span<const Token> tokens, storage::SequenceState& state, Step& step) const;
+  Result<MatView> forward(std::span<const Token> tokens, storage::SequenceState& state, Step& step,
+                          bool asked = false) const;
   // Logits of such rows.  // hidden [rows, d_model] -> out [rows, n_vocab]
   void logits(MatView hidden, MatView out, Step& step) const;
 

@@ -58,12 +58,12 @@ Status go_to_depth(Session& session, std::span<const Token> depth, bool copied) 
   }
   const size_t whole = depth.size() / kBlockTokens * kBlockTokens;
   if (copied && whole > kComputedDepth && session.tokens().size() < whole) {
-    LCRUN_TRY(session.sync(depth.first(kComputedDepth)));
+    LCRUN_TRY(session.sync(depth.first(kComputedDepth), {}, INT64_MAX));
     LCRUN_TRY(session.pretend(depth.first(whole)));
   }
   // The last token of a prompt is always computed.
   const bool is_there = std::equal(depth.begin(), depth.end(), session.tokens().begin(), session.tokens().end());
-  if (!is_there) LCRUN_TRY(session.sync(depth));
+  if (!is_there) LCRUN_TRY(session.sync(depth, {}, INT64_MAX));
   return {};
 }
 
@@ -71,7 +71,7 @@ Status go_to_depth(Session& session, std::span<const Token> depth, bool copied) 
 Result<double> run_once(Session& session, const BenchCase& bench_case, const std::vector<Token>& prompt) {
   const auto start = Clock::now();
   if (bench_case.n_prompt > 0) {
-    LCRUN_TRY(session.sync(prompt));
+    LCRUN_TRY(session.sync(prompt, {}, INT64_MAX));
     return ns_since(start);
   }
   for (int64_t i = 0; i < bench_case.n_gen; ++i) {

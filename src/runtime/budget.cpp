@@ -38,6 +38,14 @@ uint64_t open_blocks(const model::LayerConfig& layer, const model::CacheOptions&
   return static_cast<uint64_t>(blocks) * layout.open_form().block_bytes();
 }
 
+// The index of blocks, where one is kept.
+uint64_t index_blocks(const model::LayerConfig& layer, const model::CacheOptions& cache, int64_t n_tokens) {
+  const attention::IndexKind* kind = cache.attention == nullptr ? nullptr : cache.attention->index();
+  if (kind == nullptr || layer.window > 0) return 0;
+  const storage::RegionSpec spec = attention::BlockIndex(*kind, cache_layout(layer, cache), {}).region();
+  return static_cast<uint64_t>((spec.rows_of(n_tokens) + kBlock - 1) / kBlock) * spec.block_bytes;
+}
+
 uint64_t batch_blocks(const model::LayerConfig& layer, const model::CacheOptions& cache, int64_t rows) {
   const attention::KvLayout layout = cache_layout(layer, cache);
   return layout.is_sealed() ? static_cast<uint64_t>(rows / kBlock) * layout.open_form().block_bytes() : 0;
@@ -67,6 +75,7 @@ uint64_t cache_bytes(const model::ModelConfig& config, const model::CacheOptions
   for (const auto& layer : config.layers) {
     if (layer.n_kv_heads > 0 && layer.k_dim > 0 && layer.mixer == "attention") {
       total += attention_cache(layer, cache, n_tokens) + open_blocks(layer, cache, n_tokens);
+      total += index_blocks(layer, cache, n_tokens);
     } else {
       total += recurrent_state(config.ssm);
     }

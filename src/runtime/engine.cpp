@@ -109,6 +109,10 @@ Result<model::CacheOptions> cache_options(const Options& options) {
   return cache;
 }
 
+attention::PolicyChoice policy_choice(const Options& options) {
+  return {options.attention, options.prefill, options.attn_budget, options.attn_index};
+}
+
 int decode_threads(const Options& options) {
   return options.threads > 0 ? static_cast<int>(options.threads) : default_thread_count();
 }

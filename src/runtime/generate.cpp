@@ -70,7 +70,7 @@ class Generation {
 
   Status read_prompt(std::span<const Token> prompt, const ProgressCallback& progress) {
     const auto start = Clock::now();
-    LCRUN_ASSIGN(const auto logits, session_.sync(prompt, progress));
+    LCRUN_ASSIGN(const auto logits, session_.sync(prompt, progress, options_.ask_from));
     logits_.assign(logits.begin(), logits.end());
     made_.timings.prefill_ms = ms_since(start);
     made_.timings.prompt_tokens = static_cast<int64_t>(prompt.size());

@@ -30,8 +30,9 @@ struct GenerateOptions {
   std::shared_ptr<const text::Grammar> grammar;  // null: unconstrained
   std::span<const std::string> pieces;           // vocabulary_pieces(), for the grammar; must outlive the call
   bool ignore_eos = false;
-  bool show_special = false;  // control tokens as text
-  std::string answer_prefix;  // already part of the prompt; the text begins with it
+  bool show_special = false;             // control tokens as text
+  std::string answer_prefix;             // already part of the prompt; the text begins with it
+  int64_t ask_from = Session::kAskTail;  // where the prompt's question begins (Session::sync)
 };
 
 struct Timings {

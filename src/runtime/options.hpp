@@ -75,6 +75,8 @@ struct Options {
   std::string session;
   std::string attention = "auto";
   int64_t attn_budget = 0;
+  std::string attn_index = "auto";
+  bool policies = false;
   std::string prefill = "auto";
   std::string extend = "auto";
   std::string driver = "none";

@@ -10,10 +10,10 @@
 namespace lcrun::runtime {
 namespace {
 
-constexpr uint64_t kUnit = 512;            // that most devices read in
-constexpr uint32_t kFileUnit = 4096;       // of session files
-constexpr uint64_t kRecordBytes = 160;     // of a page in the store's tables
-constexpr uint64_t kSmallestWave = 3 * 4;  // blocks held, and read ahead
+constexpr uint64_t kUnit = 512;         // that most devices read in
+constexpr uint32_t kFileUnit = 4096;    // of session files
+constexpr uint64_t kRecordBytes = 160;  // of a page in the store's tables
+constexpr int64_t kWaveUnit = 4;        // of blocks held, which are a quarter of the frames (paged_blocks.cpp)
 constexpr uint64_t kSpareFrames = 4;
 
 int64_t blocks_of(int64_t tokens) { return (tokens + storage::kBlockTokens - 1) / storage::kBlockTokens; }
@@ -30,7 +30,9 @@ PagingPlan plan_paging(const std::vector<uint64_t>& layers, uint64_t memory_byte
   const auto pages = [&](int64_t tokens) { return static_cast<uint64_t>(blocks_of(tokens)) * layers.size(); };
   plan.pages = pages(n_ctx);
   // The open block of each layer, what a step writes, and what it reads.
-  plan.frames_wanted = layers.size() + static_cast<uint64_t>(blocks_of(batch) + 1) + kSmallestWave + kSpareFrames;
+  const int64_t wave = (options.blocks_at_once + kWaveUnit - 1) / kWaveUnit * kWaveUnit;
+  const auto held = static_cast<uint64_t>(wave > kWaveUnit ? 4 * wave : 3 * kWaveUnit);
+  plan.frames_wanted = layers.size() + static_cast<uint64_t>(blocks_of(batch) + 1) + held + kSpareFrames;
   const uint64_t records = std::min<uint64_t>(plan.pages * kRecordBytes, memory_bytes / 4);
   plan.frames = std::min((memory_bytes - records) / plan.page_bytes, plan.pages + kSpareFrames);
   const uint64_t reserved = pages(std::min(options.reserve_tokens, n_ctx));

@@ -161,14 +161,20 @@ Result<PromptLayout::Parts> PromptLayout::parts_of(const PromptRequest& request)
 }
 
 Result<std::vector<Token>> PromptLayout::single(const PromptRequest& request) const {
+  LCRUN_ASSIGN(auto made, single_and_border(request));
+  return std::move(made.tokens);
+}
+
+Result<PromptLayout::Single> PromptLayout::single_and_border(const PromptRequest& request) const {
   if (request.text.empty() && request.question.empty()) {
     return make_error(Code::kInvalidArgument, "the prompt is empty; give -p TEXT or -f FILE");
   }
   LCRUN_ASSIGN(auto parts, parts_of(request));
-  std::vector<Token> tokens = std::move(parts.before);
-  append(tokens, parts.after);
-  if (!request.answer_prefix.empty()) append(tokens, encode({{request.answer_prefix, false}}, false));
-  return tokens;
+  Single made{std::move(parts.before), 0};
+  made.text_tokens = static_cast<int64_t>(made.tokens.size());
+  append(made.tokens, parts.after);
+  if (!request.answer_prefix.empty()) append(made.tokens, encode({{request.answer_prefix, false}}, false));
+  return made;
 }
 
 Result<std::vector<Token>> PromptLayout::text_part(const PromptRequest& request) const {

@@ -35,6 +35,12 @@ class PromptLayout {
   bool is_chat() const { return use_chat_; }
   // The prompt of one question; kInvalidArgument when there is nothing to read.
   Result<std::vector<Token>> single(const PromptRequest& request) const;
+  // The same, and how many of its tokens are text_part(): where the question begins.
+  struct Single {
+    std::vector<Token> tokens;
+    int64_t text_tokens = 0;
+  };
+  Result<Single> single_and_border(const PromptRequest& request) const;
   // Only the tokens of the part before the question: a prefix of single() for every question.
   Result<std::vector<Token>> text_part(const PromptRequest& request) const;
 

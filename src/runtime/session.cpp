@@ -17,6 +17,8 @@ namespace {
 constexpr int64_t kTokensAhead = 65536;
 // Times that one step may lose pages and have them made again.
 constexpr int kMostLosses = 8;
+// Tokens at the end of a prompt that look back, if nobody says where its question begins.
+constexpr int64_t kAskTokens = 256;
 // Rows of logits computed at once by score(); a row can be a megabyte.
 constexpr int64_t kScoreRows = 16;
 
@@ -52,6 +54,7 @@ Result<Session> Session::open(std::shared_ptr<const model::Model> model, const S
   SessionOptions& chosen = session.options_;
   const model::Model& net = *session.model_;
   if (chosen.n_ctx <= 0) chosen.n_ctx = net.config().n_ctx_train;
+  LCRUN_ASSIGN(chosen.cache.attention, model::attention_for(net.config(), chosen.policy, chosen.n_ctx));
   LCRUN_ASSIGN(session.state_, net.new_state(chosen.cache));
   LCRUN_TRY(session.limit_state(chosen.max_state_bytes, chosen.paging));
   model::StepOptions step;
@@ -69,7 +72,11 @@ Result<Session> Session::open(std::shared_ptr<const model::Model> model, const S
   return session;
 }
 
-Status Session::limit_state(uint64_t max_state_bytes, const PagingOptions& paging) {
+Status Session::limit_state(uint64_t max_state_bytes, const PagingOptions& wanted_paging) {
+  PagingOptions paging = wanted_paging;
+  if (const attention::Attention* policy = attention()) {
+    paging.blocks_at_once = std::max(paging.blocks_at_once, policy->blocks_at_once());
+  }
   const model::CacheOptions& cache = options_.cache;
   int64_t fits = options_.n_ctx;
   if (max_state_bytes != 0) fits = tokens_that_fit(*model_, cache, max_state_bytes, options_.n_ctx);
@@ -93,7 +100,7 @@ Status Session::limit_state(uint64_t max_state_bytes, const PagingOptions& pagin
   options_.max_state_bytes = max_state_bytes;
   options_.paging = paging;
   options_.paging.n_threads = options_.n_threads_batch;
-  max_tokens_ = fits;
+  max_tokens_ = attention() == nullptr ? fits : std::min(fits, attention::kMostTokens);
   return {};
 }
 
@@ -106,8 +113,49 @@ std::span<const float> Session::logits() const {
   return {reinterpret_cast<const float*>(logits_.data()), static_cast<size_t>(model_->config().n_vocab)};
 }
 
+attention::AttentionStats Session::attention_stats() const {
+  attention::AttentionStats stats = prompt_step_.stats();
+  const attention::AttentionStats& decoding = decode_step_.stats();
+  stats.queries += decoding.queries;
+  stats.blocks += decoding.blocks;
+  stats.scanned_bytes += decoding.scanned_bytes;
+  stats.selector_seconds += decoding.selector_seconds;
+  return stats;
+}
+
+bool Session::is_asked(int64_t pos) const {
+  const auto after = std::upper_bound(asked_.begin(), asked_.end(), pos,
+                                      [](int64_t wanted, const Asked& asked) { return wanted < asked.begin; });
+  return after != asked_.begin() && pos < std::prev(after)->end;
+}
+
+int64_t Session::alike(int64_t pos, int64_t n) const {
+  n = std::min(n, prompt_step_.options().max_rows);
+  const attention::Attention* attention = options_.cache.attention.get();
+  if (attention == nullptr) return n;
+  if (pos < attention->dense_until) n = std::min(n, attention->dense_until - pos);
+  for (const Asked& asked : asked_) {
+    if (asked.begin > pos) n = std::min(n, asked.begin - pos);
+    if (asked.end > pos) n = std::min(n, asked.end - pos);
+  }
+  return n;
+}
+
+void Session::ask(int64_t begin, int64_t end) {
+  if (options_.cache.attention == nullptr || begin >= end) return;
+  // What was announced and never read.
+  while (!asked_.empty() && asked_.back().begin >= begin) asked_.pop_back();
+  if (!asked_.empty()) asked_.back().end = std::min(asked_.back().end, begin);
+  if (!asked_.empty() && asked_.back().end == begin) {
+    asked_.back().end = end;
+  } else {
+    asked_.push_back({begin, end});
+  }
+}
+
 void Session::clear() {
   state_.clear();
+  asked_.clear();
   tokens_.clear();
   has_logits_ = false;
 }
@@ -176,6 +224,8 @@ int64_t Session::go_back_to(int64_t n) {
   const int64_t point = state_.truncation_point(n);
   state_.truncate(point);
   tokens_.resize(static_cast<size_t>(point));
+  while (!asked_.empty() && asked_.back().begin >= point) asked_.pop_back();
+  if (!asked_.empty()) asked_.back().end = std::min(asked_.back().end, point);
   has_logits_ = false;
   return point;
 }
@@ -199,7 +249,8 @@ auto Session::despite_losses(const Attempt& attempt) -> decltype(attempt()) {
 Result<MatView> Session::forward(std::span<const Token> tokens) {
   model::Step& step = tokens.size() == 1 ? decode_step_ : prompt_step_;
   has_logits_ = false;
-  auto hidden = despite_losses([&] { return model_->forward(tokens, state_, step); });
+  const bool asked = is_asked(static_cast<int64_t>(tokens_.size()));
+  auto hidden = despite_losses([&] { return model_->forward(tokens, state_, step, asked); });
   if (!hidden.has_value()) {
     recover();
     return hidden;
@@ -224,23 +275,23 @@ Status Session::read_lost_again() {
   state_.truncate(state_.truncation_point(lost));
   while (state_.tokens() < n) {
     const int64_t done = state_.tokens();
-    const int64_t part = std::min(n - done, prompt_step_.options().max_rows);
+    const int64_t part = alike(done, n - done);
     model::Step& step = part == 1 ? decode_step_ : prompt_step_;
     const auto tokens = std::span(tokens_).subspan(static_cast<size_t>(done), static_cast<size_t>(part));
-    LCRUN_TRY(model_->forward(tokens, state_, step));
+    LCRUN_TRY(model_->forward(tokens, state_, step, is_asked(done)));
     recomputed_tokens_ += part;
   }
   return {};
 }
 
 Status Session::append(std::span<const Token> tokens, const ProgressCallback& progress, int64_t total) {
-  const auto batch = static_cast<size_t>(prompt_step_.options().max_rows);
   const auto wanted = tokens_.size() + tokens.size();
   const auto ahead =
       static_cast<size_t>(std::min(kTokensAhead, std::max<int64_t>(0, max_tokens_ - static_cast<int64_t>(wanted))));
   if (tokens_.capacity() < wanted) tokens_.reserve(wanted + ahead);
   while (!tokens.empty()) {
-    const auto part = tokens.first(std::min(batch, tokens.size()));
+    const int64_t count = alike(static_cast<int64_t>(tokens_.size()), static_cast<int64_t>(tokens.size()));
+    const auto part = tokens.first(static_cast<size_t>(count));
     tokens = tokens.subspan(part.size());
     LCRUN_ASSIGN(const MatView hidden, forward(part));
     if (tokens.empty()) {
@@ -258,7 +309,8 @@ Status Session::append(std::span<const Token> tokens, const ProgressCallback& pr
   return {};
 }
 
-Result<std::span<const float>> Session::sync(std::span<const Token> prompt, const ProgressCallback& progress) {
+Result<std::span<const float>> Session::sync(std::span<const Token> prompt, const ProgressCallback& progress,
+                                             int64_t ask_from) {
   if (prompt.empty()) return make_error(Code::kInvalidArgument, "the prompt is empty, wanted at least one token");
   const auto n = static_cast<int64_t>(prompt.size());
   const auto differs = std::mismatch(prompt.begin(), prompt.end(), tokens_.begin(), tokens_.end());
@@ -271,12 +323,15 @@ Result<std::span<const float>> Session::sync(std::span<const Token> prompt, cons
   const int64_t keep = go_back_to(std::min(common, n - 1));
   reused_tokens_ = keep;
   LCRUN_TRY(check_room(n - keep));
+  ask(std::max(keep, ask_from == kAskTail ? n - kAskTokens : ask_from), n);
   LCRUN_TRY(append(prompt.subspan(static_cast<size_t>(keep)), progress, n));
   return logits();
 }
 
 Result<std::span<const float>> Session::decode(Token token) {
   LCRUN_TRY(check_room(1));
+  const auto pos = static_cast<int64_t>(tokens_.size());
+  ask(pos, pos + 1);
   LCRUN_TRY(append({&token, 1}, {}, 0));
   return logits();
 }
@@ -289,9 +344,9 @@ Status Session::score(std::span<const Token> tokens, int64_t n_scored, const Log
   LCRUN_ASSIGN(auto rows, AlignedBuffer::allocate(static_cast<size_t>(kScoreRows * n_vocab) * sizeof(float)));
   const auto start = static_cast<int64_t>(tokens_.size());
   const int64_t first_scored = start + n - std::min(n, n_scored);
-  const int64_t batch = prompt_step_.options().max_rows;
+  ask(first_scored, start + n);
   for (int64_t done = 0; done < n;) {
-    const int64_t part = std::min(batch, n - done);
+    const int64_t part = alike(start + done, n - done);
     LCRUN_ASSIGN(const MatView hidden, forward(tokens.subspan(static_cast<size_t>(done), static_cast<size_t>(part))));
     model::Step& step = part == 1 ? decode_step_ : prompt_step_;
     for (int64_t row = std::max<int64_t>(0, first_scored - start - done); row < part; row += kScoreRows) {
@@ -350,6 +405,7 @@ Result<Session::Restored> Session::load(FileSystem& fs, const std::string& path)
   state_ = std::move(loaded.state);
   tokens_ = std::move(loaded.tokens);
   tokens_.resize(static_cast<size_t>(state_.tokens()));
+  asked_.clear();
   has_logits_ = !loaded.logits.empty();
   std::copy(loaded.logits.begin(), loaded.logits.end(), logits_.as<float>().begin());
   file_path_ = std::move(remembered);
@@ -376,7 +432,7 @@ Status Session::rewind(const Mark& mark) {
     return make_error(Code::kInternal, "the session cannot go back to {} tokens", n);
   }
   tokens_ = mark.tokens;
-  has_logits_ = false;
+  go_back_to(n);
   return {};
 }
 

@@ -29,7 +29,8 @@ namespace lcrun::runtime {
 using model::Token;
 
 struct SessionOptions {
-  model::CacheOptions cache;
+  model::CacheOptions cache;                  // its attention is made from `policy`
+  attention::PolicyChoice policy;             // what queries read
   int64_t n_ctx = 0;                          // most tokens; 0 = what the model was trained on
   int64_t batch = 512;                        // most tokens computed at once
   int n_threads = 1;                          // of decode()
@@ -64,16 +65,20 @@ class Session {
   int64_t recomputed_tokens() const { return recomputed_tokens_; }
 
   // Makes the session's tokens equal to `prompt` (not empty) and returns the logits after the last one, valid until
-  // the next call. kInvalidArgument: empty, too long for the context, an id outside the vocabulary. kNoMemory: the
-  // cap. kCancelled: what was read so far is kept, where the model's state allows it.
-  Result<std::span<const float>> sync(std::span<const Token> prompt, const ProgressCallback& progress = {});
+  // the next call. Where attention is not dense, tokens from `ask_from` on are asked (attention/policy.hpp): a question
+  // that looks back at what was read before it; kAskTail: some of the last ones.
+  // kInvalidArgument: empty, too long for the context, an id outside the vocabulary. kNoMemory: the cap. kCancelled:
+  // what was read so far is kept, where the model's state allows it.
+  static constexpr int64_t kAskTail = -1;
+  Result<std::span<const float>> sync(std::span<const Token> prompt, const ProgressCallback& progress = {},
+                                      int64_t ask_from = kAskTail);
   // Tokens that the last sync() found already read.
   int64_t reused_tokens() const { return reused_tokens_; }
   // Appends one token; logits as above.
   Result<std::span<const float>> decode(Token token);
   // The logits of sync() or decode() again; empty before them.
   std::span<const float> logits() const;
-  // Appends tokens and hands out the logits after each of the last `n_scored` of them, in order.
+  // Appends tokens and hands out the logits after each of the last `n_scored` of them, in order; those are asked.
   Status score(std::span<const Token> tokens, int64_t n_scored, const LogitsSink& sink,
                const ProgressCallback& progress = {});
   void clear();
@@ -85,6 +90,9 @@ class Session {
   uint64_t state_bytes() const { return state_.memory_bytes(); }
   uint64_t buffer_bytes() const;
   uint64_t mark_bytes() const { return state_.mark_bytes(); }
+  // What queries that were not dense have read so far; the policy they follow (null: dense).
+  attention::AttentionStats attention_stats() const;
+  const attention::Attention* attention() const { return options_.cache.attention.get(); }
 
   // A session file (docs/formats.md). The first save to a file writes it whole and renames it; those after it add what
   // is new. kBadSession: the file is sealed. After any error the file is what it was, and the session goes on.
@@ -130,6 +138,10 @@ class Session {
   Session() = default;
   Status append(std::span<const Token> tokens, const ProgressCallback& progress, int64_t total);
   Result<MatView> forward(std::span<const Token> tokens);
+  // Tokens from `pos` on, at most n and a batch, that attend alike; and whether they are asked.
+  int64_t alike(int64_t pos, int64_t n) const;
+  bool is_asked(int64_t pos) const;
+  void ask(int64_t begin, int64_t end);
   Status read_lost_again();
   // attempt() again for as long as it fails for a lost page, whose tokens are read again in between.
   template <class Attempt>
@@ -147,6 +159,11 @@ class Session {
   model::Step decode_step_;
   AlignedBuffer logits_;  // [n_vocab]
   std::vector<Token> tokens_;
+  struct Asked {
+    int64_t begin;
+    int64_t end;
+  };
+  std::vector<Asked> asked_;  // ascending and apart; of tokens_ and those that are being appended
   int64_t max_tokens_ = 0;
   int64_t reused_tokens_ = 0;
   int64_t recomputed_tokens_ = 0;

@@ -200,6 +200,28 @@ static Result<storage::SaveReport> save_file(FileSystem& fs, const std::string& 
                                  .last = session.last});
 }
 
+// An index can be made again from the keys: one of another kind than is wanted, or none, is no reason to refuse a file.
+// Takes it out of the tables then.
+static bool drop_other_index(storage::Snapshot& snapshot, const storage::SequenceState& like) {
+  const auto wanted = like.index_specs();
+  if (wanted.size() != snapshot.tables.size()) return false;
+  const auto is_index = [](const storage::RegionTable& table) {
+    return table.spec.kind == storage::RegionKind::kIndex;
+  };
+  bool same = true;
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    const auto& tables = snapshot.tables[i];
+    const auto found = std::find_if(tables.begin(), tables.end(), is_index);
+    same = same && (found != tables.end()) == wanted[i].has_value() &&
+           (found == tables.end() ||
+            (found->spec.name == wanted[i]->name && found->spec.block_bytes == wanted[i]->block_bytes));
+  }
+  for (auto& tables : snapshot.tables) {
+    if (!same) std::erase_if(tables, is_index);
+  }
+  return !same;
+}
+
 static Result<LoadedSession> load_file(FileSystem& fs, const std::string& path, const LoadRequest& request) {
   LCRUN_ASSIGN(auto snapshot, storage::open_snapshot(fs, path));
   LCRUN_ASSIGN(const auto identity, decode_identity(snapshot.identity, path));
@@ -214,14 +236,17 @@ static Result<LoadedSession> load_file(FileSystem& fs, const std::string& path, 
                       path, n_tokens, std::min(request.n_ctx, request.max_tokens));
   }
   LCRUN_ASSIGN(auto extra, decode_extra(snapshot, identity.n_vocab));
+  const bool needs_index = drop_other_index(snapshot, request.like);
   auto place = place_sealed(snapshot, request);
   if (!place.has_value()) {
     LCRUN_ASSIGN(auto copy, request.like.empty_copy());
     place = SealedPlace{std::move(copy), {}};
   }
   loaded.state = std::move(place->state);
+  if (needs_index) loaded.state.replace_index(std::vector<std::optional<storage::RegionSpec>>(snapshot.tables.size()));
   LCRUN_ASSIGN(const int64_t usable,
                storage::restore_snapshot(snapshot, loaded.state, request.n_threads, place->source));
+  if (needs_index) LCRUN_TRY(request.model.rebuild_index(loaded.state, request.cache, request.n_ctx));
   if (usable == n_tokens) loaded.logits = std::move(extra.logits);
   loaded.note = std::move(extra.note);
   if (!snapshot.damage.empty()) loaded.damage = damage_text(snapshot, usable, loaded.tokens.size());

@@ -24,11 +24,16 @@ class Options(CliCase):
         self.assertIn(b"LLAMA_ARG_CTX_SIZE", done.stderr)
 
     def test_what_a_later_version_does_is_refused(self):
-        for arguments in (["--attention", "quest"], ["--driver", "rag"],
-                          ["--extend", "yarn"], ["--prefill", "sparse"]):
+        for arguments in (["--driver", "rag"], ["--extend", "yarn"]):
             with self.subTest(arguments):
                 done = self.run_cli("-m", self.model(), "-p", "x", *arguments, status=UNSUPPORTED)
                 self.assertIn(b"not available in this version; supported: ", done.stderr)
+
+    def test_policies_are_named_where_one_is_mistyped(self):
+        for option in ("--attention", "--prefill"):
+            done = self.run_cli("-m", self.model(), "-p", "x", option, "sparse", status=USAGE)
+            self.assertIn(option.encode(), done.stderr)
+            self.assertIn(b"auto, dense, stream, select", done.stderr)
 
     def test_commands_of_a_later_version_are_refused(self):
         for command in ("convert", "serve", "calibrate"):

@@ -24,6 +24,7 @@ inline runtime::SessionOptions tiny_session_options() {
   runtime::SessionOptions options;
   options.n_ctx = 512;
   options.batch = 32;
+  options.policy.attention = "dense";  // also past what the tiny model was trained on
   return options;
 }
 

@@ -1,0 +1,205 @@
+#include "src/attention/block_index.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "src/attention/kv_block.hpp"
+#include "src/attention/rotation.hpp"
+#include "src/attention/tile.hpp"
+#include "src/base/check.hpp"
+#include "src/kernels/kernels.hpp"
+
+namespace lcrun::attention {
+namespace {
+
+using kernels::kKvBlock;
+
+// Place of the query in the frame of a block: 65 to 128 tokens after its keys (distances at which a head that looks
+// for content was measured to find it).
+constexpr int64_t kQueryPlace = 128;
+
+constexpr IndexKind kKinds[] = {
+    {"scan4", 1, IndexReduce::kMean, DType::kQ4_0,
+     "every key in 4 bits; finds the most, 38 bytes a token and head of 64"},
+    {"scan8", 1, IndexReduce::kMean, DType::kQ8_0, "every key in 8 bits"},
+    {"sub4", 4, IndexReduce::kMean, DType::kQ8_0, "means of 4 keys"},
+    {"sub8", 8, IndexReduce::kMean, DType::kQ8_0, "means of 8 keys: enough for heads of 128 and more"},
+    {"sub16", 16, IndexReduce::kMean, DType::kQ8_0, "means of 16 keys"},
+    {"mean", 64, IndexReduce::kMean, DType::kQ8_0, "one mean a block: too coarse for single sentences at length"},
+    {"probe8", 8, IndexReduce::kMiddle, DType::kQ8_0, "every eighth key (HiP's probes)"},
+    {"minmax", 64, IndexReduce::kBounds, DType::kQ8_0, "bounds of each dimension (Quest)"},
+    {"minmax16", 16, IndexReduce::kBounds, DType::kQ8_0, "bounds of each dimension over 16 keys (Quest's pages)"},
+};
+
+// Keys of a block [dim, 64], rotated for positions in the block alone.
+void turn_back(const Rotary& rotary, int64_t first_pos, int64_t dim, float* keys) {
+  const int64_t half = rotary.n_rot() / 2;
+  for (int64_t i = 0; i < half; ++i) {
+    const double angle = static_cast<double>(first_pos) * rotary.frequency[static_cast<size_t>(i)];
+    const auto c = static_cast<float>(std::cos(angle));
+    const auto s = static_cast<float>(std::sin(angle));
+    float* a = keys + (rotary.neox ? i : 2 * i) * kKvBlock;
+    float* b = keys + (rotary.neox ? i + half : 2 * i + 1) * kKvBlock;
+    for (int64_t row = 0; row < kKvBlock; ++row) {
+      const float x = a[row], y = b[row];
+      a[row] = x * c + y * s;
+      b[row] = y * c - x * s;
+    }
+  }
+  LCRUN_DCHECK(2 * half <= dim);
+  (void)dim;
+}
+
+// One dimension's 64 keys as rows' elements: out[i * row_dim] for row i.
+void reduce_dim(const IndexKind& kind, const float* keys, int64_t row_dim, int64_t dim, float* out) {
+  const int64_t n = kind.row_tokens;
+  for (int64_t i = 0; i < kKvBlock / n; ++i) {
+    const float* x = keys + i * n;
+    float* to = out + i * row_dim;
+    if (kind.reduce == IndexReduce::kMiddle) {
+      *to = x[n / 2];
+    } else if (kind.reduce == IndexReduce::kMean) {
+      float sum = 0.0F;
+      for (int64_t j = 0; j < n; ++j) sum += x[j];
+      *to = sum / static_cast<float>(n);
+    } else {
+      to[0] = *std::max_element(x, x + n);
+      to[dim] = *std::min_element(x, x + n);
+    }
+  }
+}
+
+}  // namespace
+
+std::span<const IndexKind> index_kinds() { return kKinds; }
+
+const IndexKind* find_index_kind(std::string_view name) {
+  for (const IndexKind& kind : kKinds) {
+    if (name == kind.name) return &kind;
+  }
+  return nullptr;
+}
+
+uint64_t BlockIndex::part_bytes() const { return key_part_bytes(dtype(), row_dim()); }
+
+storage::RegionSpec BlockIndex::region() const {
+  storage::RegionSpec spec;
+  spec.kind = storage::RegionKind::kIndex;
+  spec.name = std::string("index_") + kind_->name;
+  spec.block_bytes = part_bytes() * static_cast<uint64_t>(layout_.n_kv_heads);
+  spec.window = kind_->row_tokens;
+  return spec;
+}
+
+Status BlockIndex::check() const {
+  return KvLayout{layout_.n_kv_heads, row_dim(), row_dim(), dtype(), DType::kF16}.check();
+}
+
+void BlockIndex::make_rows(int64_t b, const std::byte* kv_block, storage::Region& index) const {
+  const int64_t k_dim = layout_.k_dim;
+  const int64_t dim = row_dim();
+  const int64_t n_rows = rows_per_block();
+  const int64_t first = b * n_rows;
+  std::byte* to = index.block(first / kKvBlock);
+  float keys[kKvBlock * kernels::kMaxHeadDim];
+  float rows[kKvBlock * kernels::kMaxHeadDim];  // with bounds there are at most half as many
+  for (int64_t head = 0; head < layout_.n_kv_heads; ++head) {
+    decode_keys(layout_, kv_block + static_cast<uint64_t>(head) * layout_.head_bytes(), b, keys);
+    turn_back(rotary_, b * kKvBlock, k_dim, keys);
+    for (int64_t d = 0; d < k_dim; ++d) {
+      reduce_dim(*kind_, keys + d * kKvBlock, dim, k_dim, rows + d);
+    }
+    std::byte* part = to + static_cast<uint64_t>(head) * part_bytes();
+    if (dtype() == DType::kQ4_0) {
+      encode_shared_keys(rows, dim, part);
+      continue;
+    }
+    const auto encode = kernels::active().attention.encode_k[kv_index(dtype())];
+    for (int64_t i = 0; i < n_rows; ++i) encode(rows + i * dim, dim, (first + i) % kKvBlock, part);
+  }
+}
+
+void BlockIndex::read_rows(int64_t b, int64_t kv_head, const storage::Region& index, float* rows) const {
+  const int64_t n_rows = rows_per_block();
+  const int64_t first = b * n_rows;
+  const std::byte* part = index.block(first / kKvBlock) + static_cast<uint64_t>(kv_head) * part_bytes();
+  const KvLayout layout{1, row_dim(), row_dim(), dtype(), DType::kF16};
+  std::vector<float> keys(static_cast<size_t>(row_dim() * kKvBlock));
+  decode_keys(layout, part, 1, keys.data());
+  for (int64_t i = 0; i < n_rows; ++i) {
+    for (int64_t d = 0; d < row_dim(); ++d)
+      rows[i * row_dim() + d] = keys[static_cast<size_t>(d * kKvBlock + (first + i) % kKvBlock)];
+  }
+}
+
+void BlockIndex::turn_queries(const float* q, int64_t n, int64_t pos, float scale, float* out) const {
+  const int64_t k_dim = layout_.k_dim;
+  const int64_t dim = row_dim();
+  for (int64_t row = 0; row < n; ++row) {
+    float* to = out + row * dim;
+    for (int64_t d = 0; d < k_dim; ++d) to[d] = q[row * k_dim + d] * scale;
+    turn(rotary_, kQueryPlace - pos, to, 1, k_dim);
+    if (kind_->reduce == IndexReduce::kBounds) {
+      // Each dimension's largest product is with the upper bound where the query is positive, else with the lower.
+      for (int64_t d = 0; d < k_dim; ++d) {
+        to[k_dim + d] = std::min(to[d], 0.0F);
+        to[d] = std::max(to[d], 0.0F);
+      }
+    }
+    if (is_rotated(dtype())) rotate(to, dim);
+  }
+}
+
+int64_t BlockIndex::score_floats(int64_t n) const {
+  const int64_t dim = row_dim();
+  return round_up(n * kKvBlock, 16) + round_up(n * dim / 2, 16) + round_up(n, 16) + round_up(dim, kKvBlock) +
+         dim * kKvBlock;
+}
+
+void BlockIndex::score(const float* queries, int64_t n, int64_t kv_head, const storage::Region& index, int64_t first,
+                       int64_t end, float* scores, int64_t stride, float* scratch) const {
+  const kernels::AttentionSlots& kernel = kernels::active().attention;
+  const int64_t dim = row_dim();
+  const auto max_value = kernels::active().ops.max_value;
+  const int64_t type = kv_index(dtype());
+  kernels::AttnTile tile;
+  tile.rows = n;
+  tile.k_dim = dim;
+  tile.q = queries;
+  tile.s = scratch;
+  auto* codes = reinterpret_cast<int16_t*>(scratch + round_up(n * kKvBlock, 16));
+  float* scales = scratch + round_up(n * kKvBlock, 16) + round_up(n * dim / 2, 16);
+  float* shared = scales + round_up(n, 16);
+  auto* keys = reinterpret_cast<std::byte*>(shared + round_up(dim, kKvBlock));
+  if (is_quantised(dtype())) kernel.quantize_q(queries, n, dim, codes, scales);
+  tile.q_codes = codes;
+  tile.q_scales = scales;
+  const int64_t per_block = rows_per_block();
+  const int64_t blocks_together = kKvBlock / per_block;  // of the cache, in one of the index
+  for (int64_t at = first; at < end;) {
+    const int64_t group = at / blocks_together;
+    const int64_t group_end = std::min(end, (group + 1) * blocks_together);
+    const std::byte* part = index.block(group) + static_cast<uint64_t>(kv_head) * part_bytes();
+    tile.after_k = (group + 1) * blocks_together < end
+                       ? index.block(group + 1) + static_cast<uint64_t>(kv_head) * part_bytes() - part
+                       : 0;
+    if (n <= kDirectRows) {
+      kernel.scores[type](tile, part);
+    } else {
+      kernel.k_tile[type](part, dim, keys);
+      kernel.scores_of_tile[type](tile, keys);
+    }
+    if (dtype() == DType::kQ4_0) add_shared_scores(tile, part, kKvBlock, shared);
+    for (int64_t row = 0; row < n; ++row) {
+      const float* s = tile.s + row * kKvBlock;
+      float* out = scores + row * stride - first;
+      for (int64_t b = at; b < group_end; ++b) {
+        out[b] = max_value(s + (b - group * blocks_together) * per_block, per_block);
+      }
+    }
+    at = group_end;
+  }
+}
+
+}  // namespace lcrun::attention

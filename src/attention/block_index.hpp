@@ -1,0 +1,75 @@
+// BlockIndex: what a selector knows of a block of 64 keys without reading its pages.
+//
+// An index is rows of keys in miniature, made when a block is full and never changed: all 64 keys in 4 bits, means of
+// 8 or 16 neighbours, one mean, or the bounds of each dimension. They lie in the layout of cached keys
+// (docs/formats.md), 64 rows together, so that the kernels that score keys score an index too. Keys enter turned back
+// to their place in the block: rows of all blocks are alike whatever their position, and a query meets them all from
+// the same near distance.
+// Thread rule: make_rows() writes rows of its block alone; scoring only reads.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "src/attention/attention.hpp"
+#include "src/attention/turn.hpp"
+#include "storage/region.hpp"
+
+namespace lcrun::attention {
+
+enum class IndexReduce : uint8_t {
+  kMean,    // of neighbouring keys
+  kMiddle,  // the key in the middle of them (a probe, as in HiP, Lee et al., arXiv 2406.09827)
+  kBounds,  // largest and smallest of each dimension (Quest, Tang et al., arXiv 2406.10774, section 3)
+};
+
+struct IndexKind {
+  const char* name;
+  int64_t row_tokens;  // that a row sums up; 1: every key
+  IndexReduce reduce;
+  DType dtype;  // Q8_0 or Q4_0
+  const char* about;
+};
+std::span<const IndexKind> index_kinds();
+const IndexKind* find_index_kind(std::string_view name);
+
+// An index of one layer.
+class BlockIndex {
+ public:
+  BlockIndex(const IndexKind& kind, const KvLayout& layout, Rotary rotary)
+      : kind_(&kind), layout_(layout), rotary_(rotary) {}
+
+  const IndexKind& kind() const { return *kind_; }
+  int64_t rows_per_block() const { return storage::kBlockTokens / kind_->row_tokens; }
+  // Elements of a row: those of a key, or twice as many with bounds.
+  int64_t row_dim() const { return kind_->reduce == IndexReduce::kBounds ? 2 * layout_.k_dim : layout_.k_dim; }
+  // The kind's type, or halves for heads that are not whole groups of 32.
+  DType dtype() const { return row_dim() % 32 == 0 ? kind_->dtype : DType::kF16; }
+  // One KV head's 64 rows.
+  uint64_t part_bytes() const;
+  storage::RegionSpec region() const;
+  Status check() const;
+
+  // Rows of block `b` from its keys in a full block of the cache. The region has room for them.
+  void make_rows(int64_t b, const std::byte* kv_block, storage::Region& index) const;
+  // As floats, for tests and probes. rows [rows_per_block, row_dim]
+  void read_rows(int64_t b, int64_t kv_head, const storage::Region& index, float* rows) const;
+
+  // Queries of a KV head, rows [n, k_dim] rotated for their positions, as scoring wants them: n rows of row_dim in
+  // `out`. `pos` is that of all rows.
+  void turn_queries(const float* q, int64_t n, int64_t pos, float scale, float* out) const;
+
+  // Scratch of score(), in floats, for n query rows.
+  int64_t score_floats(int64_t n) const;
+  // Best row of each block [first, end), for each of n turned queries.  // scores [n, stride], from block `first` on
+  void score(const float* queries, int64_t n, int64_t kv_head, const storage::Region& index, int64_t first, int64_t end,
+             float* scores, int64_t stride, float* scratch) const;
+
+ private:
+  const IndexKind* kind_;
+  KvLayout layout_;
+  Rotary rotary_;
+};
+
+}  // namespace lcrun::attention

@@ -1,0 +1,102 @@
+// How a sequence attends: which rows of the cache its queries read, as data.
+//
+// Tokens are read (text that is taken in) or asked (a question and its answer: only they look back). A policy says for
+// both what layers that see everything do; layers with a window of their own keep to it.
+//   dense   every key
+//   stream  the first tokens and a window of the latest (StreamingLLM, Xiao et al., arXiv 2309.17453, section 3.2)
+//   select  the same, and the blocks that an index scores best
+// With relay positions are laid anew: sinks, chosen blocks in text order and window stand one behind the other, so that
+// no distance occurs that the model was not trained on. What a query reads depends on its position and on the cache
+// alone, never on how a prompt was split.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "src/attention/block_index.hpp"
+#include "src/base/result.hpp"
+
+namespace lcrun::attention {
+
+enum class Role : uint8_t { kDense, kStream, kSelect };
+enum class Scope : uint8_t { kHead, kLayer };  // who shares a choice of blocks: queries of a KV head, or of a layer
+
+// What queries do in layers that see everything. Numbers of tokens are multiples of 64.
+struct Reading {
+  Role role = Role::kDense;
+  int64_t sinks = 0;
+  int64_t window = 0;  // at least: the block that it begins in is read whole
+  bool relay = true;
+  // kSelect
+  std::string_view index;  // a name of index_kinds()
+  int64_t blocks = 0;
+  Scope scope = Scope::kLayer;
+
+  // First row of the window of a query at `pos`, a multiple of 64; 0 where sinks and window meet.
+  int64_t window_begin(int64_t pos) const;
+};
+
+// A row of the table.
+struct Policy {
+  std::string_view name;
+  std::string_view source;  // paper and section
+  Reading read;
+  Reading ask;
+  std::string_view about;
+};
+std::span<const Policy> policies();
+// Names of the table, and "auto".
+std::vector<std::string_view> policy_names();
+
+// What a user asked for.
+struct PolicyChoice {
+  std::string attention = "auto";
+  std::string prefill = "auto";
+  int64_t budget = 0;  // tokens of chosen blocks; 0: the policy's own
+  std::string index = "auto";
+};
+// Scores of all blocks are kept while blocks are chosen: room is made for so many tokens.
+constexpr int64_t kMostTokens = int64_t{1} << 26;
+
+// What matters of a model.
+struct ModelShape {
+  int64_t n_ctx = 0;
+  int64_t n_ctx_train = 0;
+  int64_t head_dim = 0;  // largest of layers that see everything; 0: there are none
+};
+
+// A choice completed for a model and a context: what layers run by. Immutable; shared by all that belongs to a session.
+struct Attention {
+  std::string name;
+  std::string prefill;
+  int64_t n_ctx = 0;        // most tokens
+  int64_t dense_until = 0;  // queries at positions before it are dense
+  Reading read;
+  Reading ask;
+
+  const Reading& reading(int64_t pos, bool is_asked) const;
+  // The index that layers which see everything keep; null if none.
+  const IndexKind* index() const;
+  // Most blocks that one query reads.
+  int64_t blocks_at_once() const;
+  // In a sentence, for people.
+  std::string describe() const;
+};
+// kInvalidArgument: an unknown name (the message lists them).
+Status check_policy(const PolicyChoice& choice);
+// Null when everything will be dense. kInvalidArgument: an unknown name (the message lists them).
+Result<std::shared_ptr<const Attention>> resolve_policy(const PolicyChoice& choice, const ModelShape& shape);
+
+// Counters, for those who want to know. Blocks are counted for each KV head and layer.
+struct AttentionStats {
+  int64_t queries = 0;  // a query of one layer is one
+  int64_t blocks = 0;
+  int64_t scanned_bytes = 0;  // of indexes
+  double selector_seconds = 0;
+};
+
+}  // namespace lcrun::attention

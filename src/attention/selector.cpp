@@ -1,0 +1,265 @@
+#include "src/attention/selector.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "src/attention/tile.hpp"
+#include "src/base/check.hpp"
+#include "src/base/parallel.hpp"
+#include "src/kernels/kernels.hpp"
+
+namespace lcrun::attention {
+namespace {
+
+using kernels::kKvBlock;
+
+constexpr int64_t kChunkBlocks = 512;  // of the cache, that a worker scores at a time
+constexpr float kNone = -3e38F;
+
+// Blocks by share, the largest first.
+struct Candidate {
+  float share;
+  int32_t block;
+};
+bool is_better(const Candidate& a, const Candidate& b) {
+  return a.share > b.share || (a.share == b.share && a.block < b.block);
+}
+
+// Puts a candidate in its place among the best `most`.
+void offer(std::span<Candidate> best, size_t& n, size_t most, const Candidate& candidate) {
+  if (n == most && !is_better(candidate, best[n - 1])) return;
+  if (n < most) ++n;
+  size_t at = n - 1;
+  for (; at > 0 && is_better(candidate, best[at - 1]); --at) best[at] = best[at - 1];
+  best[at] = candidate;
+}
+
+// Appends rows at their new place; rows that go on where the last ones end, there and here, make one segment.
+void add_segment(std::span<Segment> segments, size_t& n, const Segment& segment) {
+  if (segment.first_row >= segment.end_row) return;
+  if (n > 0 && segments[n - 1].end_row == segment.first_row && segments[n - 1].shift == segment.shift) {
+    segments[n - 1].end_row = segment.end_row;
+  } else {
+    segments[n++] = segment;
+  }
+}
+
+// Sinks, chosen blocks (ascending) and window of queries up to `end`, in places one behind the other.
+std::span<const Segment> lay_out(const Reading& reading, int64_t window_begin, int64_t end,
+                                 std::span<const int32_t> chosen, std::span<Segment> segments) {
+  size_t n = 0;
+  const auto n_chosen = static_cast<int64_t>(chosen.size());
+  // By how much rows at the front come nearer.
+  const int64_t gap = window_begin - reading.sinks - n_chosen * kKvBlock;
+  const auto place = [&](int64_t shift) { return reading.relay ? shift : 0; };
+  if (window_begin > 0) {
+    add_segment(segments, n, {0, reading.sinks, place(gap)});
+    for (int64_t i = 0; i < n_chosen; ++i) {
+      const int64_t first = chosen[static_cast<size_t>(i)] * kKvBlock;
+      add_segment(segments, n, {first, first + kKvBlock, place(gap + reading.sinks + i * kKvBlock - first)});
+    }
+  }
+  add_segment(segments, n, {window_begin, end, 0});
+  return segments.first(n);
+}
+
+// A selection under way.
+class Selection {
+ public:
+  Selection(const Reading& reading, const BlockIndex& index, const AttnParams& params, const storage::Region& rows,
+            int64_t pos0, MatView q, int n_threads)
+      : reading_(reading),
+        index_(index),
+        params_(params),
+        rows_(rows),
+        pos0_(pos0),
+        q_(q),
+        n_threads_(n_threads),
+        n_kv_heads_(params.layout.n_kv_heads),
+        group_(params.n_heads / n_kv_heads_),
+        head_rows_(q.rows * group_),
+        first_(reading.sinks / kKvBlock),
+        end_(std::max(first_, reading.window_begin(pos0 + q.rows - 1) / kKvBlock)),
+        n_chunks_(ceil_div(end_ - first_, kChunkBlocks)) {}
+
+  TilePlan plan(Workspace& scratch);
+
+ private:
+  int64_t end_of(int64_t query) const { return std::max(first_, reading_.window_begin(pos0_ + query) / kKvBlock); }
+  int64_t n_scopes() const { return reading_.scope == Scope::kHead ? n_kv_heads_ : 1; }
+  void score(std::span<float> scores, Workspace& scratch) const;
+  void normalise(std::span<float> scores) const;
+  void choose(std::span<float> scores, std::span<Candidate> best, std::span<int32_t> counts) const;
+
+  const Reading& reading_;
+  const BlockIndex& index_;
+  const AttnParams& params_;
+  const storage::Region& rows_;
+  const int64_t pos0_;
+  const MatView q_;
+  const int n_threads_;
+  const int64_t n_kv_heads_;
+  const int64_t group_;
+  const int64_t head_rows_;  // of a KV head: queries times group
+  const int64_t first_;      // far blocks of the last query
+  const int64_t end_;
+  const int64_t n_chunks_;
+};
+
+// scores [n_kv_heads, queries, group, far blocks]
+void Selection::score(std::span<float> scores, Workspace& scratch) const {
+  const int64_t k_dim = params_.layout.k_dim;
+  const int64_t dim = index_.row_dim();
+  const int64_t far = end_ - first_;
+  const std::span<float> queries = scratch.take<float>(n_kv_heads_ * head_rows_ * dim);
+  parallel_for(n_kv_heads_ * q_.rows < 4 ? 1 : n_threads_, n_kv_heads_ * q_.rows, [&](int64_t task, int) {
+    const int64_t head = task / q_.rows, t = task % q_.rows;
+    index_.turn_queries(q_.row(t) + head * group_ * k_dim, group_, pos0_ + t, params_.scale,
+                        queries.data() + (head * head_rows_ + t * group_) * dim);
+  });
+  const int64_t floats = index_.score_floats(head_rows_);
+  const std::span<float> buffers = scratch.take<float>(floats * n_threads_);
+  parallel_for(n_threads_, n_chunks_ * n_kv_heads_, [&](int64_t task, int thread) {
+    const int64_t head = task / n_chunks_;
+    const int64_t from = first_ + task % n_chunks_ * kChunkBlocks;
+    index_.score(queries.data() + head * head_rows_ * dim, head_rows_, head, rows_, from,
+                 std::min(end_, from + kChunkBlocks), scores.data() + head * head_rows_ * far + from - first_, far,
+                 buffers.data() + thread * floats);
+  });
+}
+
+// Scores become logarithms of shares.
+void Selection::normalise(std::span<float> scores) const {
+  const kernels::OpSlots& ops = kernels::active().ops;
+  const int64_t far = end_ - first_;
+  parallel_for(n_threads_, n_kv_heads_ * head_rows_, [&](int64_t row, int) {
+    float* s = scores.data() + row * far;
+    const int64_t n = end_of(row % head_rows_ / group_) - first_;
+    if (n <= 0) return;
+    const float top = ops.max_value(s, n);
+    const auto total = static_cast<float>(std::log(ops.sum_exp(s, top, n))) + top;
+    for (int64_t b = 0; b < n; ++b) s[b] -= total;
+  });
+}
+
+// best [queries, scopes, chunks, blocks]: the best of each chunk, and how many there are.
+void Selection::choose(std::span<float> scores, std::span<Candidate> best, std::span<int32_t> counts) const {
+  const int64_t far = end_ - first_;
+  const int64_t heads = reading_.scope == Scope::kHead ? 1 : n_kv_heads_;
+  parallel_for(n_threads_, q_.rows * n_scopes() * n_chunks_, [&](int64_t task, int) {
+    const int64_t from = task % n_chunks_ * kChunkBlocks;
+    const int64_t scope = task / n_chunks_ % n_scopes();
+    const int64_t query = task / n_chunks_ / n_scopes();
+    const int64_t n = std::min(kChunkBlocks, end_of(query) - first_ - from);
+    float share[kChunkBlocks];
+    std::fill_n(share, kChunkBlocks, kNone);
+    for (int64_t head = scope * heads; head < (scope + 1) * heads; ++head) {
+      for (int64_t g = 0; g < group_; ++g) {
+        const float* s = scores.data() + (head * head_rows_ + query * group_ + g) * far + from;
+        for (int64_t b = 0; b < n; ++b) share[b] = std::max(share[b], s[b]);
+      }
+    }
+    const auto most = static_cast<size_t>(reading_.blocks);
+    const auto mine = best.subspan(static_cast<size_t>(task) * most, most);
+    size_t found = 0;
+    for (int64_t b = 0; b < n; ++b) offer(mine, found, most, {share[b], static_cast<int32_t>(first_ + from + b)});
+    counts[static_cast<size_t>(task)] = static_cast<int32_t>(found);
+  });
+}
+
+TilePlan Selection::plan(Workspace& scratch) {
+  const int64_t n_tiles = q_.rows * n_scopes();
+  const auto most = static_cast<size_t>(reading_.blocks);
+  const auto tiles = scratch.take<PlanTile>(n_tiles);
+  const auto segments = scratch.take<Segment>(n_tiles * (reading_.blocks + 2));
+  const auto chosen = scratch.take<int32_t>(reading_.blocks);
+  const auto best = scratch.take<Candidate>(n_tiles * std::max<int64_t>(n_chunks_, 1) * reading_.blocks);
+  const auto counts = scratch.take<int32_t>(n_tiles * std::max<int64_t>(n_chunks_, 1));
+  const auto merged = scratch.take<Candidate>(reading_.blocks);
+  const size_t mark = scratch.mark();
+  // When all far blocks fit there is nothing to choose.
+  const bool is_all = end_ - first_ <= reading_.blocks;
+  if (!is_all) {
+    const auto scores = scratch.take<float>(n_kv_heads_ * head_rows_ * (end_ - first_));
+    score(scores, scratch);
+    normalise(scores);
+    choose(scores, best, counts);
+  }
+  for (int64_t tile = 0; tile < n_tiles; ++tile) {
+    const int64_t query = tile / n_scopes();
+    size_t n = 0;
+    for (int64_t chunk = 0; !is_all && chunk < n_chunks_; ++chunk) {
+      const auto task = static_cast<size_t>(tile * n_chunks_ + chunk);
+      for (int32_t i = 0; i < counts[task]; ++i) offer(merged, n, most, best[task * most + static_cast<size_t>(i)]);
+    }
+    for (size_t i = 0; i < n; ++i) chosen[i] = merged[i].block;
+    for (int64_t b = first_; is_all && b < end_of(query); ++b) chosen[n++] = static_cast<int32_t>(b);
+    std::sort(chosen.begin(), chosen.begin() + static_cast<int64_t>(n));
+    const int64_t pos = pos0_ + query;
+    PlanTile& out = tiles[static_cast<size_t>(tile)];
+    out = {query, 1, reading_.scope == Scope::kHead ? tile % n_scopes() : -1, {}};
+    const auto room = segments.subspan(static_cast<size_t>(tile) * (most + 2), most + 2);
+    out.segments = lay_out(reading_, reading_.window_begin(pos), pos + 1, chosen.first(n), room);
+  }
+  scratch.release(mark);
+  return {tiles};
+}
+
+}  // namespace
+
+TilePlan plan_stream(const Reading& reading, int64_t pos0, int64_t n, Workspace& scratch) {
+  const int64_t first = pos0 / kKvBlock;
+  const int64_t end = ceil_div(pos0 + n, kKvBlock);
+  const auto tiles = scratch.take<PlanTile>(end - first);
+  const auto segments = scratch.take<Segment>(2 * (end - first));
+  for (int64_t block = first; block < end; ++block) {
+    const int64_t begin = std::max(pos0, block * kKvBlock);
+    const int64_t stop = std::min(pos0 + n, (block + 1) * kKvBlock);
+    PlanTile& tile = tiles[static_cast<size_t>(block - first)];
+    tile = {begin - pos0, stop - begin, -1, {}};
+    tile.segments = lay_out(reading, reading.window_begin(begin), stop, {},
+                            segments.subspan(static_cast<size_t>(2 * (block - first)), 2));
+  }
+  return {tiles};
+}
+
+TilePlan plan_selection(const Reading& reading, const BlockIndex& index, const AttnParams& params,
+                        const storage::Region& rows, int64_t pos0, MatView q, Workspace& scratch, int n_threads) {
+  LCRUN_CHECK(q.rows <= kAskQueries);
+  return Selection(reading, index, params, rows, pos0, q, std::max(1, n_threads)).plan(scratch);
+}
+
+uint64_t plan_scratch_bytes(const Attention& attention, const AttnParams& params, int64_t n, int n_threads) {
+  const int64_t blocks = n / kKvBlock + 2;
+  uint64_t bytes = Workspace::bytes_of<PlanTile>(blocks) + Workspace::bytes_of<Segment>(2 * blocks);
+  const IndexKind* kind = attention.index();
+  if (kind == nullptr) return bytes;
+  const BlockIndex index(*kind, params.layout, params.rotary);
+  const int64_t most = std::max(attention.ask.blocks, attention.read.blocks);
+  const int64_t queries = std::min(n, kAskQueries);
+  const int64_t tiles = queries * params.layout.n_kv_heads;
+  const int64_t rows = queries * params.n_heads;
+  const int64_t far = ceil_div(attention.n_ctx, kKvBlock);
+  const int64_t chunks = ceil_div(far, kChunkBlocks) + 1;
+  const int64_t floats = index.score_floats(queries * params.n_heads / params.layout.n_kv_heads);
+  const uint64_t selection =
+      Workspace::bytes_of<PlanTile>(tiles) + Workspace::bytes_of<Segment>(tiles * (most + 2)) +
+      Workspace::bytes_of<int32_t>(most) + Workspace::bytes_of<Candidate>(tiles * chunks * most) +
+      Workspace::bytes_of<int32_t>(tiles * chunks) + Workspace::bytes_of<Candidate>(most) +
+      Workspace::bytes_of<float>(rows * far) + Workspace::bytes_of<float>(rows * index.row_dim()) +
+      Workspace::bytes_of<float>(floats * std::max(1, n_threads));
+  return std::max(bytes, selection);
+}
+
+int64_t blocks_of(const TilePlan& plan, const KvLayout& layout) {
+  int64_t total = 0;
+  for (const PlanTile& tile : plan.tiles) {
+    for (const Segment& segment : tile.segments) {
+      total += (ceil_div(segment.end_row, kKvBlock) - segment.first_row / kKvBlock) *
+               (tile.kv_head < 0 ? layout.n_kv_heads : 1);
+    }
+  }
+  return total;
+}
+
+}  // namespace lcrun::attention

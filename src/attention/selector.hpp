@@ -1,0 +1,34 @@
+// Plans of streams and selections.
+//
+// Selection (docs/long-context.md): each query scores the far blocks, those between sinks and window, by the best row
+// of their index; scores become shares of all far blocks' softmax, head by head; a block counts what the head that
+// wants it most gives it; the largest win, ties the earlier block. Shares are compared as logarithms.
+// Thread rule: one driving thread.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "src/attention/plan.hpp"
+#include "src/attention/policy.hpp"
+#include "src/base/workspace.hpp"
+
+namespace lcrun::attention {
+
+constexpr int64_t kAskQueries = 8;  // that are planned together, at most
+
+// Tiles of a stream for queries [pos0, pos0 + n): one for each run of 64 positions, of all heads.
+TilePlan plan_stream(const Reading& reading, int64_t pos0, int64_t n, Workspace& scratch);
+
+// Tiles for up to kAskQueries queries, one each (and for each KV head, if that is the scope). Queries as attention gets
+// them.  // q [n, n_heads * k_dim]
+TilePlan plan_selection(const Reading& reading, const BlockIndex& index, const AttnParams& params,
+                        const storage::Region& rows, int64_t pos0, MatView q, Workspace& scratch, int n_threads);
+
+// Scratch of either, for batches of up to n queries in a context of n_ctx.
+uint64_t plan_scratch_bytes(const Attention& attention, const AttnParams& params, int64_t n, int n_threads);
+
+// KV blocks that the tiles read, each head counted.
+int64_t blocks_of(const TilePlan& plan, const KvLayout& layout);
+
+}  // namespace lcrun::attention

@@ -1,0 +1,314 @@
+// Indexes of blocks and the choices made by them, against scores computed from the keys in double precision.
+#include "src/attention/selector.hpp"
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <vector>
+
+#include "tests/support/isas.hpp"
+#include "tests/support/reference_attention.hpp"
+
+using namespace lcrun;
+using namespace lcrun::test;
+using attention::AttnParams;
+using attention::BlockIndex;
+using attention::IndexKind;
+using attention::IndexReduce;
+using attention::KvLayout;
+using attention::Reading;
+using attention::Role;
+using attention::Scope;
+
+namespace {
+
+// A layer's cache of random keys, rotated for their positions, with its index.
+struct Indexed {
+  std::vector<double> frequency;
+  AttnParams params;
+  AttentionCache cache;
+  std::vector<float> raw;  // keys before rotation  // [n, n_kv_heads * k_dim]
+  std::optional<BlockIndex> index;
+  std::optional<storage::Region> rows;
+
+  Indexed(const char* kind, DType type, int64_t n, uint64_t seed = 5, int64_t k_dim = 32)
+      : params(make_params(type, k_dim)), cache(params.layout, n, seed), raw(cache.k) {
+    for (int64_t i = 0; i < k_dim / 2; ++i) frequency.push_back(std::pow(10000.0, -2.0 * double(i) / double(k_dim)));
+    params.rotary = {frequency, true};
+    index.emplace(*attention::find_index_kind(kind), params.layout, params.rotary);
+    rows.emplace(index->region());
+  }
+  void build(int64_t n) {
+    const int64_t width = params.layout.n_kv_heads * params.layout.k_dim;
+    cache.k = raw;
+    for (int64_t row = 0; row < n; ++row) {
+      attention::turn(params.rotary, row, cache.k.data() + row * width, params.layout.n_kv_heads, params.layout.k_dim);
+    }
+    cache.reserve_until(params.layout, n);
+    cache.region.commit_rows(n);
+    const int64_t n_rows = rows->spec().rows_of(n);
+    REQUIRE(rows->reserve_rows(n_rows).has_value());
+    for (int64_t b = 0; b < n / 64; ++b) index->make_rows(b, std::as_const(cache.region).block(b), *rows);
+    rows->commit_rows(n_rows);
+  }
+  static AttnParams make_params(DType type, int64_t k_dim) {
+    AttnParams params;
+    params.layout = KvLayout{2, k_dim, 32, type, type};
+    params.n_heads = 6;
+    params.scale = 0.25F;
+    return params;
+  }
+  // Scores of block b by its keys, each query head for itself: the best of the index rows as the kind defines them.
+  double reference(const IndexKind& kind, const std::vector<float>& q, int64_t head, int64_t pos, int64_t b) const {
+    const int64_t dim = params.layout.k_dim, half = dim / 2, width = params.layout.n_kv_heads * dim;
+    const float* query = q.data() + head * dim;
+    const auto turned = [&](const float* x, double angle_pos) {
+      std::vector<double> out(static_cast<size_t>(dim));
+      for (int64_t i = 0; i < half; ++i) {
+        const double c = std::cos(angle_pos * frequency[size_t(i)]), s = std::sin(angle_pos * frequency[size_t(i)]);
+        out[size_t(i)] = double(x[i]) * c - double(x[i + half]) * s;
+        out[size_t(i + half)] = double(x[i + half]) * c + double(x[i]) * s;
+      }
+      return out;
+    };
+    const auto near_query = turned(query, double(128 - pos));
+    double best = -1e300;
+    for (int64_t row = 0; row < 64; row += kind.row_tokens) {
+      std::vector<double> sum(size_t(dim), 0.0), top(size_t(dim), -1e300), low(size_t(dim), 1e300);
+      for (int64_t i = row; i < row + kind.row_tokens; ++i) {
+        if (kind.reduce == IndexReduce::kMiddle && i != row + kind.row_tokens / 2) continue;
+        const auto key = turned(raw.data() + (b * 64 + i) * width + head / 3 * dim, double(i));
+        for (size_t d = 0; d < size_t(dim); ++d) {
+          sum[d] += key[d];
+          top[d] = std::max(top[d], key[d]);
+          low[d] = std::min(low[d], key[d]);
+        }
+      }
+      double score = 0;
+      for (size_t d = 0; d < size_t(dim); ++d) {
+        const double mean = kind.reduce == IndexReduce::kMiddle ? sum[d] : sum[d] / double(kind.row_tokens);
+        score += kind.reduce == IndexReduce::kBounds ? std::max(near_query[d] * top[d], near_query[d] * low[d])
+                                                     : near_query[d] * mean;
+      }
+      best = std::max(best, score * double(params.scale));
+    }
+    return best;
+  }
+};
+
+struct Chosen {
+  std::vector<std::vector<attention::Segment>> tiles;
+  std::vector<int64_t> heads;
+  bool operator==(const Chosen& other) const {
+    if (heads != other.heads || tiles.size() != other.tiles.size()) return false;
+    for (size_t i = 0; i < tiles.size(); ++i) {
+      const auto same = [](const attention::Segment& a, const attention::Segment& b) {
+        return a.first_row == b.first_row && a.end_row == b.end_row && a.shift == b.shift;
+      };
+      if (!std::equal(tiles[i].begin(), tiles[i].end(), other.tiles[i].begin(), other.tiles[i].end(), same))
+        return false;
+    }
+    return true;
+  }
+};
+
+Chosen choose(Indexed& made, const Reading& reading, int64_t pos0, std::vector<float> q, int n_threads = 1) {
+  const int64_t width = made.params.n_heads * made.params.layout.k_dim;
+  const auto n = static_cast<int64_t>(q.size()) / width;
+  attention::Attention attention;
+  attention.n_ctx = pos0 + n;
+  attention.ask = reading;
+  Workspace scratch;
+  REQUIRE(scratch.reserve(attention::plan_scratch_bytes(attention, made.params, n, n_threads)).has_value());
+  const auto plan = attention::plan_selection(reading, *made.index, made.params, *made.rows, pos0,
+                                              {q.data(), n, width, width}, scratch, n_threads);
+  Chosen out;
+  for (const auto& tile : plan.tiles) {
+    out.tiles.emplace_back(tile.segments.begin(), tile.segments.end());
+    out.heads.push_back(tile.kv_head);
+  }
+  return out;
+}
+
+// Far blocks that a tile reads.
+std::vector<int64_t> blocks_in(const std::vector<attention::Segment>& segments, int64_t first, int64_t end) {
+  std::vector<int64_t> blocks;
+  for (const auto& segment : segments) {
+    for (int64_t b = segment.first_row / 64; b * 64 < segment.end_row; ++b) {
+      if (b >= first && b < end) blocks.push_back(b);
+    }
+  }
+  return blocks;
+}
+
+Reading selecting(const char* index, int64_t blocks, Scope scope = Scope::kLayer) {
+  return {Role::kSelect, 64, 128, true, index, blocks, scope};
+}
+
+}  // namespace
+
+TEST_CASE("every kind of index scores blocks as its definition in double precision does", "[attention]") {
+  for_each_isa([](const std::string&) {
+    for (const IndexKind& kind : attention::index_kinds()) {
+      for (const DType type : {DType::kF32, DType::kF16, DType::kQ8_0, DType::kQ4_0}) {
+        if (type == DType::kQ4_0 && kind.row_tokens == 1) continue;  // rounded twice: see the choices below
+        CAPTURE(kind.name, static_cast<int>(type));
+        Indexed made(kind.name, type, 1280);
+        made.build(1280);
+        const int64_t pos = 1279;
+        auto q = Random(6).row(made.params.n_heads * 32, -2, 2);
+        for (int64_t head = 0; head < 2; ++head) {
+          std::vector<float> turned(static_cast<size_t>(3 * made.index->row_dim()));
+          made.index->turn_queries(q.data() + head * 3 * 32, 3, pos, made.params.scale, turned.data());
+          std::vector<float> scratch(static_cast<size_t>(made.index->score_floats(3)));
+          std::vector<float> scores(3 * 19);
+          made.index->score(turned.data(), 3, head, *made.rows, 1, 20, scores.data(), 19, scratch.data());
+          double worst = 0;
+          for (int64_t g = 0; g < 3; ++g) {
+            for (int64_t b = 1; b < 20; ++b) {
+              const double wanted = made.reference(kind, q, head * 3 + g, pos, b);
+              worst = std::max(worst, std::abs(wanted - double(scores[size_t(g * 19 + b - 1)])));
+            }
+          }
+          CHECK(worst < (kind.dtype == DType::kQ4_0 ? 0.7 : type == DType::kQ4_0 ? 0.8 : 0.06));
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("a block whose key answers the query is chosen, wherever it stands", "[attention]") {
+  for (const char* kind : {"scan4", "scan8", "sub8", "mean"}) {
+    for (const int64_t needle : {1, 7, 40, 59}) {
+      Indexed made(kind, DType::kQ8_0, 4096);
+      const int64_t pos = 4095, width = made.params.n_heads * 32;
+      auto q = Random(9).row(width, -1, 1);
+      // All keys of the block (so that a mean shows it) point where the query of head 4 will look from a near place.
+      auto answer = std::vector<float>(q.begin() + 4 * 32, q.begin() + 5 * 32);
+      for (int64_t row = needle * 64; row < needle * 64 + 64; ++row) {
+        float* key = made.raw.data() + row * 64 + 32;
+        std::copy(answer.begin(), answer.end(), key);
+        attention::turn(made.params.rotary, 128 - row % 64, key, 1, 32);
+        for (int64_t d = 0; d < 32; ++d) key[d] *= 4.0F;
+      }
+      made.build(4096);
+      attention::turn(made.params.rotary, pos, q.data(), made.params.n_heads, 32);
+      for (const Scope scope : {Scope::kLayer, Scope::kHead}) {
+        const auto plan = choose(made, selecting(kind, 4, scope), pos, q);
+        CAPTURE(kind, needle);
+        const auto blocks = blocks_in(plan.tiles.back(), 1, 61);
+        CHECK(blocks.size() == 4);
+        CHECK(std::count(blocks.begin(), blocks.end(), needle) == 1);
+      }
+    }
+  }
+}
+
+TEST_CASE("chosen blocks are those with the largest share, and stand one behind the other", "[attention]") {
+  for_each_isa([](const std::string&) {
+    Indexed made("scan8", DType::kF32, 2048);
+    made.build(2048);
+    const int64_t pos = 2000, far_end = pos / 64 - 2;
+    const auto q = Random(14).row(made.params.n_heads * 32, -2, 2);
+    const IndexKind& kind = made.index->kind();
+    std::vector<std::pair<double, int64_t>> share(static_cast<size_t>(far_end), {-1e300, 0});
+    for (int64_t head = 0; head < made.params.n_heads; ++head) {
+      std::vector<double> scores;
+      double total = 0;
+      for (int64_t b = 1; b < far_end; ++b) scores.push_back(made.reference(kind, q, head, pos, b));
+      for (const double s : scores) total += std::exp(s);
+      for (int64_t b = 1; b < far_end; ++b) {
+        auto& entry = share[size_t(b)];
+        entry = {std::max(entry.first, scores[size_t(b - 1)] - std::log(total)), b};
+      }
+    }
+    std::sort(share.begin(), share.end(), std::greater<>());
+    const auto plan = choose(made, selecting("scan8", 6), pos, q);
+    const auto found = blocks_in(plan.tiles[0], 1, far_end);
+    REQUIRE(found.size() == 6);
+    // Rounding may swap neighbours in rank; no chosen block may be clearly worse than one left out.
+    for (const int64_t b : found) {
+      const auto entry = std::find_if(share.begin(), share.end(), [&](const auto& e) { return e.second == b; });
+      CHECK(entry->first > share[5].first - 0.1);
+    }
+    int64_t place = -1;
+    for (const auto& segment : plan.tiles[0]) {
+      if (place >= 0) CHECK(segment.first_row + segment.shift == place);
+      place = segment.end_row + segment.shift;
+    }
+    CHECK(plan.tiles[0].back().shift == 0);
+  });
+}
+
+TEST_CASE("with room for all blocks a selection is dense attention, bit for bit", "[attention]") {
+  for_each_isa([](const std::string&) {
+    Indexed made("sub8", DType::kQ8_0, 1000);
+    made.build(1000);
+    const int64_t width = made.params.n_heads * 32;
+    const auto q = Random(15).row(8 * width, -2, 2);
+    for (const Scope scope : {Scope::kLayer, Scope::kHead}) {
+      const auto plan = choose(made, selecting("sub8", 100, scope), 992, q);
+      for (const auto& tile : plan.tiles) {
+        REQUIRE(tile.size() == 1);
+        CHECK(tile[0].first_row == 0);
+        CHECK(tile[0].shift == 0);
+      }
+    }
+  });
+}
+
+TEST_CASE("a query chooses the same whoever is planned with it, on any number of threads", "[attention]") {
+  for_each_isa([](const std::string&) {
+    for (const char* kind : {"scan4", "sub8", "minmax"}) {
+      for (const Scope scope : {Scope::kLayer, Scope::kHead}) {
+        Indexed made(kind, DType::kQ8_0, 3000);
+        made.build(3000);
+        const int64_t width = made.params.n_heads * 32;
+        // Across a border of blocks, where the far blocks of later queries are one more.
+        const auto q = Random(16).row(8 * width, -2, 2);
+        const auto whole = choose(made, selecting(kind, 5, scope), 2939, q);
+        CHECK(choose(made, selecting(kind, 5, scope), 2939, q, 3) == whole);
+        const size_t per_query = whole.tiles.size() / 8;
+        for (int64_t t = 0; t < 8; ++t) {
+          const auto one = choose(made, selecting(kind, 5, scope), 2939 + t,
+                                  std::vector<float>(q.begin() + t * width, q.begin() + (t + 1) * width));
+          for (size_t i = 0; i < per_query; ++i) {
+            CHECK(Chosen{{one.tiles[i]}, {0}} == Chosen{{whole.tiles[size_t(t) * per_query + i]}, {0}});
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("policies are completed for the heads of a model, and unknown names are refused", "[attention]") {
+  using attention::resolve_policy;
+  const attention::ModelShape narrow{100000, 8192, 64}, wide{100000, 32768, 256}, small{8000, 8192, 64};
+  CHECK(resolve_policy({}, small).value() == nullptr);
+  CHECK(resolve_policy({"dense"}, narrow).value() == nullptr);
+  const auto a = resolve_policy({}, narrow).value();
+  CHECK(a->dense_until == 8192);
+  CHECK(a->reading(8191, true).role == Role::kDense);
+  CHECK(a->reading(8192, false).role == Role::kStream);
+  CHECK(a->reading(8192, true).role == Role::kSelect);
+  CHECK(std::string(a->index()->name) == "scan4");
+  CHECK(std::string(resolve_policy({}, wide).value()->index()->name) == "sub8");
+  CHECK(resolve_policy({"select", "auto", 1000}, narrow).value()->ask.blocks == 16);
+  CHECK(resolve_policy({"select", "dense"}, narrow).value()->read.role == Role::kDense);
+  const auto wrong = resolve_policy({"selcet"}, narrow);
+  REQUIRE_FALSE(wrong.has_value());
+  CHECK(wrong.error().code == Code::kInvalidArgument);
+  CHECK(wrong.error().message.find("stream") != std::string::npos);
+  for (const auto& policy : attention::policies()) {
+    for (const auto& shape : {narrow, wide}) {
+      const auto made = resolve_policy({std::string(policy.name)}, shape);
+      REQUIRE(made.has_value());
+      if (*made == nullptr) continue;
+      for (const Reading* reading : {&(*made)->read, &(*made)->ask}) {
+        CHECK(reading->sinks % 64 == 0);
+        CHECK(reading->window % 64 == 0);
+        if (reading->role == Role::kSelect) CHECK(attention::find_index_kind(reading->index) != nullptr);
+      }
+    }
+  }
+}

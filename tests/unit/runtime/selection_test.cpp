@@ -1,0 +1,195 @@
+// The laws of a session hold where its attention chooses what it reads: splits, threads, pages, restoring, losses.
+#include <catch2/catch.hpp>
+
+#include "storage/fault_device.hpp"
+#include "storage/sim_device.hpp"
+#include "tests/support/random.hpp"
+#include "tests/support/temp_dir.hpp"
+#include "tests/support/tiny_session.hpp"
+
+using namespace lcrun;
+using namespace lcrun::runtime;
+using namespace lcrun::testing;
+
+namespace {
+
+constexpr int64_t kTinyContext = 4096;
+constexpr int64_t kText = 1900;  // tokens that are read before the question
+
+std::vector<Token> some_tokens(int64_t n, uint64_t seed = 3) { return random_tokens(n, kTinyVocab, seed); }
+
+SessionOptions options_of(const std::string& policy, DType type = DType::kF16) {
+  SessionOptions options = tiny_session_options();
+  options.n_ctx = kTinyContext;
+  options.cache.type_k = options.cache.type_v = type;
+  options.policy = {policy, "auto", 256};
+  return options;
+}
+
+std::vector<float> ask(Session& session, std::span<const Token> tokens, int64_t ask_from = kText) {
+  const auto logits = session.sync(tokens, {}, ask_from);
+  REQUIRE(logits.has_value());
+  return {logits->begin(), logits->end()};
+}
+
+// Text, question, and some decoded tokens: the logits after each.
+std::vector<std::vector<float>> run(Session& session, const std::vector<Token>& tokens, int64_t step) {
+  std::vector<std::vector<float>> all;
+  for (int64_t done = 0; done < kText;) {
+    done = std::min(done + step, kText);
+    const auto read = session.sync({tokens.data(), static_cast<size_t>(done)}, {}, INT64_MAX);
+    INFO((read.has_value() ? "" : read.error().message));
+    REQUIRE(read.has_value());
+  }
+  all.push_back(ask(session, {tokens.data(), kText + 20}));
+  for (size_t i = kText + 20; i < kText + 90; ++i) all.push_back(decode_copy(session, tokens[i]));
+  return all;
+}
+
+PagingOptions on_disk(uint64_t seed, storage::Fault fault, int per_thousand) {
+  PagingOptions paging;
+  paging.open_device = [=]() -> Result<std::unique_ptr<storage::BlockDevice>> {
+    storage::SimConfig config;
+    config.capacity = uint64_t{64} << 20;
+    storage::FaultPlan faults;
+    faults.seed = seed;
+    faults.per_thousand[static_cast<size_t>(fault)] = per_thousand;
+    return std::unique_ptr<storage::BlockDevice>(
+        std::make_unique<storage::FaultDevice>(std::make_unique<storage::SimDevice>(config), faults));
+  };
+  return paging;
+}
+
+const char* const kPolicyNames[] = {"stream", "select", "quest", "hip", "rekv"};
+
+}  // namespace
+
+TEST_CASE("a policy gives the same bits however a text is split, and on any number of threads", "[runtime][policy]") {
+  const auto tokens = some_tokens(2000);
+  for (const std::string arch : {"llama", "gemma2"}) {
+    const auto model = load_tiny(arch);
+    for (const char* policy : kPolicyNames) {
+      CAPTURE(arch, policy);
+      auto whole = open_tiny_session(model, options_of(policy));
+      const auto want = run(whole, tokens, kText);
+      CHECK(whole.attention_stats().queries > 0);
+      auto options = options_of(policy);
+      options.batch = 100;
+      options.n_threads = options.n_threads_batch = 3;
+      auto split = open_tiny_session(model, options);
+      CHECK(run(split, tokens, 333) == want);
+    }
+  }
+}
+
+TEST_CASE("a budget of the whole context is dense attention, bit for bit", "[runtime][policy]") {
+  const auto tokens = some_tokens(2000);
+  const auto model = load_tiny("llama");
+  auto options = options_of("dense");
+  auto dense = open_tiny_session(model, options);
+  const auto want = run(dense, tokens, kText);
+  for (const char* policy : {"select", "quest", "hip", "rekv", "longheads", "infllm"}) {
+    options.policy = {policy, "dense", kTinyContext};
+    auto session = open_tiny_session(model, options);
+    CAPTURE(policy);
+    CHECK(run(session, tokens, 500) == want);
+  }
+  options.policy = {"select", "dense", 256};
+  auto selecting = open_tiny_session(model, options);
+  CHECK(run(selecting, tokens, 500) != want);
+}
+
+TEST_CASE("auto is dense up to the trained context and chooses past it", "[runtime][policy]") {
+  const auto model = load_tiny("llama");
+  const int64_t trained = model->config().n_ctx_train;
+  const auto tokens = some_tokens(trained + 2000);
+  const auto with = [&](const char* policy) {
+    auto options = options_of(policy);
+    options.n_ctx = trained + 2000;
+    return open_tiny_session(model, options);
+  };
+  auto dense = with("dense"), session = with("auto");
+  REQUIRE(session.attention() != nullptr);
+  CHECK(session.attention()->dense_until == trained);
+  const std::vector<Token> part(tokens.begin(), tokens.begin() + trained);
+  CHECK(ask(session, part, trained / 2) == ask(dense, part, trained / 2));
+  CHECK(ask(session, tokens, trained + 1900) != ask(dense, tokens, trained + 1900));
+}
+
+TEST_CASE("pages on a disk that loses them change nothing in what a policy gives", "[runtime][policy][paging]") {
+  const auto tokens = some_tokens(2000);
+  for (const std::string arch : {"llama", "gemma2"}) {
+    const auto model = load_tiny(arch);
+    for (const char* policy : {"stream", "select", "quest"}) {
+      auto memory = open_tiny_session(model, options_of(policy));
+      const auto want = run(memory, tokens, kText);
+      for (const auto fault : {storage::Fault::kShortRead, storage::Fault::kFlipOnWrite}) {
+        CAPTURE(arch, policy, storage::fault_name(fault));
+        auto options = options_of(policy);
+        options.n_ctx = 1 << 18;  // far more than fits
+        options.paging = on_disk(7, fault, 20);
+        std::optional<Session> paged;
+        for (options.max_state_bytes = 65536; !paged.has_value(); options.max_state_bytes += 16384) {
+          auto made = Session::open(model, options);
+          if (made.has_value()) paged.emplace(std::move(made).value());
+        }
+        REQUIRE(paged->page_store() != nullptr);
+        CHECK(run(*paged, tokens, 400) == want);
+        if (arch == "llama") CHECK(paged->page_store()->io_stats().bytes_written > 0);
+      }
+    }
+  }
+}
+
+TEST_CASE("a session that chooses is saved and restored with its index", "[runtime][policy]") {
+  const auto tokens = some_tokens(2000);
+  const test::TempDir dir;
+  const std::string path = dir.path() + "/s.ses";
+  for (const std::string arch : {"llama", "gemma2"}) {
+    const auto model = load_tiny(arch);
+    for (const char* policy : {"stream", "select"}) {
+      CAPTURE(arch, policy);
+      auto saver = open_tiny_session(model, options_of(policy));
+      REQUIRE(saver.sync({tokens.data(), kText}, {}, INT64_MAX).has_value());
+      REQUIRE(saver.save(posix_file_system(), path).has_value());
+      auto restored = open_tiny_session(model, options_of(policy));
+      REQUIRE(restored.load(posix_file_system(), path).has_value());
+      CHECK(restored.tokens().size() == kText);
+      CHECK(ask(restored, tokens) == ask(saver, tokens));
+      auto fresh = open_tiny_session(model, options_of(policy));
+      CHECK(ask(fresh, tokens) == ask(saver, tokens));
+    }
+  }
+}
+
+TEST_CASE("a session file with another index, or none, gets the one that is wanted", "[runtime][policy]") {
+  const auto tokens = some_tokens(2000);
+  const test::TempDir dir;
+  const std::string path = dir.path() + "/s.ses";
+  const auto model = load_tiny("gemma2");
+  const auto reading = [&](const char* policy) {
+    auto options = options_of(policy);
+    options.policy.prefill = "stream";
+    auto session = open_tiny_session(model, options);
+    REQUIRE(session.sync({tokens.data(), kText}, {}, INT64_MAX).has_value());
+    return session;
+  };
+  for (const char* from : {"stream", "select", "quest"}) {
+    auto saver = reading(from);
+    REQUIRE(saver.save(posix_file_system(), path).has_value());
+    for (const char* to : {"stream", "select", "quest"}) {
+      CAPTURE(from, to);
+      auto want = reading(to);
+      auto options = options_of(to);
+      options.policy.prefill = "stream";
+      auto restored = open_tiny_session(model, options);
+      REQUIRE(restored.load(posix_file_system(), path).has_value());
+      CHECK(ask(restored, tokens) == ask(want, tokens));
+      // And it can be saved there again.
+      REQUIRE(restored.save(posix_file_system(), path).has_value());
+      auto again = open_tiny_session(model, options);
+      REQUIRE(again.load(posix_file_system(), path).has_value());
+      REQUIRE(saver.save(posix_file_system(), path).has_value());
+    }
+  }
+}
