@@ -103,6 +103,7 @@ Result<Variant> variant_of(const Context& context, std::string_view word) {
   Variant variant{std::string(word), context.parsed};
   LCRUN_TRY(runtime::change_option(command, "attention", word.substr(0, slash), variant.parsed.options));
   LCRUN_TRY(runtime::change_option(command, "prefill", prefill, variant.parsed.options));
+  LCRUN_TRY(attention::check_policy(runtime::policy_choice(variant.parsed.options)));
   return variant;
 }
 
@@ -123,10 +124,10 @@ Result<std::vector<Variant>> variants_of(const Context& context) {
 // Options that a score does not depend on, or that are part of a case or of the identity in another way.
 bool is_outside_identity(std::string_view name) {
   constexpr std::string_view kNames[] = {
-      "model",       "model-dir", "mem-max",      "load-mode",   "threads", "threads-batch", "batch-size",
-      "ubatch-size", "isa",       "n-gpu-layers", "flash-attn",  "kv-dir",  "kv-io",         "log-level",
-      "json",        "attention", "lengths",      "depths",      "seeds",   "first-seed",    "haystack",
-      "questions",   "compare",   "models",       "cache-types", "out",     "png",           "threshold"};
+      "model",     "model-dir",    "load-mode",   "threads", "threads-batch", "batch-size", "ubatch-size",
+      "isa",       "n-gpu-layers", "flash-attn",  "kv-dir",  "kv-io",         "log-level",  "json",
+      "attention", "lengths",      "depths",      "seeds",   "first-seed",    "haystack",   "questions",
+      "compare",   "models",       "cache-types", "out",     "png",           "threshold"};
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
 }
 

@@ -105,7 +105,9 @@ Status run_cases(Session& session, const text::Tokenizer& tokenizer, const EvalT
     }
     const double shared_ms = ms_since(start);
     const auto case_progress = [&](int64_t n, int64_t) { return done.update(n - session.reused_tokens()); };
-    LCRUN_ASSIGN(const auto reply, generate(session, tokenizer, made.prompt(), options, {}, case_progress));
+    GenerateOptions asking = options;
+    asking.ask_from = made.n_text;
+    LCRUN_ASSIGN(const auto reply, generate(session, tokenizer, made.prompt(), asking, {}, case_progress));
     // A reply that was cut short is no result.
     if (reply.stop == StopReason::kInterrupted) return make_error(Code::kCancelled, "the evaluation was stopped");
     EvalRecord record = record_of(task, made, reply, attention);

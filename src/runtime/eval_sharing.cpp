@@ -127,7 +127,7 @@ Status SharedReading::read(const ProgressCallback& progress) {
   for (const int64_t stop : stops) {
     const auto part = std::span(*base_).first(static_cast<size_t>(stop));
     const auto part_progress = [&](int64_t done, int64_t) { return !progress || progress(done, n_late_); };
-    LCRUN_TRY(session_.sync(part, part_progress));
+    LCRUN_TRY(session_.sync(part, part_progress, INT64_MAX));
     LCRUN_ASSIGN(auto state, session_.fork());
     states_.push_back(std::move(state));
   }
@@ -157,7 +157,7 @@ Status SharedReading::go_to(const EvalCase& made, const ProgressCallback& progre
     const auto part_progress = [&](int64_t done, int64_t) {
       return !progress || progress(before + done - part.fork, total);
     };
-    LCRUN_TRY(session_.sync(text.first(static_cast<size_t>(part.until)), part_progress));
+    LCRUN_TRY(session_.sync(text.first(static_cast<size_t>(part.until)), part_progress, INT64_MAX));
     before += part.until - part.fork;
   }
   if (static_cast<int64_t>(session_.tokens().size()) < made.n_text) return take_on(states_.back());

@@ -198,9 +198,18 @@ Status Session::continue_as(const storage::SequenceState& fork, std::span<const 
 // In each layer a token passes on what it is to those whose window it lies in.
 int64_t Session::affected_until(int64_t begin, int64_t end) const {
   if (begin >= end) return end;
+  const attention::Attention* policy = attention();
+  // Dense queries reach everything before them.
+  if (policy != nullptr && begin < policy->dense_until) end = std::max(end, policy->dense_until);
   for (const model::LayerConfig& layer : model_->config().layers) {
-    if (layer.mixer != "attention" || layer.window == 0) return INT64_MAX;
-    end += layer.window - 1;
+    if (layer.mixer != "attention") return INT64_MAX;
+    if (layer.window > 0) {
+      end += layer.window - 1;
+      continue;
+    }
+    const bool streams = policy != nullptr && policy->read.role == attention::Role::kStream;
+    if (!streams || begin < policy->read.sinks) return INT64_MAX;
+    end += policy->read.window + storage::kBlockTokens - 1;  // a window begins with its block
   }
   return end;
 }
