@@ -8,7 +8,8 @@
 //   Index   rows that sum up whole blocks of 64 tokens, made when a block is full; they grow with the sequence and are
 //           never paged (what a selector looks at before it knows which pages to read)
 // A sequence can go back to an earlier point if every region still has what the token after that point would read.
-// Append and Index always have; rings keep whole windows, and fixed regions copies, at marks that get sparser as they grow.
+// Append and Index always have; rings keep whole windows, and fixed regions copies, at marks that get sparser as they
+// grow.
 // Blocks that are full never change: forks share them, and saving again writes only what is new.
 // Thread rule: one driving thread; readers may share const access while nobody writes.
 #pragma once
@@ -50,7 +51,7 @@ struct RegionSpec {
   }
 };
 
-// Most rows, up to n, of a region of blocks (Append, Ring, Index) such that what the next token reads is in one run of the
+// Most rows, up to n, of a region of blocks (all but Fixed) such that what the next token reads is in one run of the
 // blocks that are held (ascending); 0 if there are none.
 int64_t complete_rows(const RegionSpec& spec, std::span<const int64_t> held, int64_t n);
 
@@ -71,7 +72,7 @@ class Region {
   // blocks of those rows can be written. The rows exist after commit_rows(). kNoMemory, kNoSpace: no room.
   Status reserve_rows(int64_t n);
   // Makes blocks of committed rows readable besides those reserved, until the next hold() or release(). Ranges are
-  // ascending and apart, and hold at most wave_blocks() in all. Without pages everything is readable always. kIo: a page was
+  // ascending and apart, at most wave_blocks() in all. Without pages everything is readable always. kIo: a page was
   // lost (lost_row()).
   Status hold(std::span<const BlockRange> ranges) { return pages_ ? pages_->hold(ranges) : Status(); }
   int64_t wave_blocks() const { return pages_ ? pages_->wave_blocks() : INT64_MAX; }
