@@ -1,5 +1,6 @@
 #include "cli/reply.hpp"
 
+#include <algorithm>
 #include <cstdio>
 
 #include "cli/json_text.hpp"
@@ -40,7 +41,8 @@ Json json_of(const Generated& made, const Engine& engine, const Session& session
   int64_t blocks = stats.blocks;
   const auto last = static_cast<int64_t>(session.tokens().size());
   for (int64_t pos = timings.prompt_tokens; pos < last && attention == nullptr; ++pos) {
-    blocks += runtime::blocks_read(engine.model->config(), pos);
+    // Past the end of the context no more is read than at its end.
+    blocks += runtime::blocks_read(engine.model->config(), std::min(pos, session.options().n_ctx - 1));
   }
   const double decoded = static_cast<double>(std::max<int64_t>(1, timings.decoded_tokens));
   Json json;

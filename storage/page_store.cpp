@@ -111,7 +111,7 @@ Result<SequenceId> PageStore::fork(SequenceId sequence) {
   }
   for (const Table& layer : sequences_[sequence].layers) {
     for (const PageNumber number : layer) {
-      if (pages_[number].writers > 0) {
+      if (number != kNoPage && pages_[number].writers > 0) {
         return make_error(Code::kInvalidArgument, "page store: sequence {} is being written", sequence);
       }
     }
@@ -124,7 +124,9 @@ Result<SequenceId> PageStore::fork(SequenceId sequence) {
     return make_error(Code::kNoMemory, "page store: no memory for a fork");
   }
   for (const Table& layer : sequences_[copy].layers) {
-    for (const PageNumber number : layer) ++pages_[number].references;
+    for (const PageNumber number : layer) {
+      if (number != kNoPage) ++pages_[number].references;
+    }
   }
   return copy;
 }
@@ -178,6 +180,9 @@ Result<PageNumber> PageStore::find(SequenceId sequence, uint32_t layer, int64_t 
   if (pages == nullptr || block < 0 || static_cast<size_t>(block) >= pages->size()) {
     return make_error(Code::kInvalidArgument, "page store: sequence {} layer {} has {} blocks, block {} wanted",
                       sequence, layer, blocks(sequence, layer), block);
+  }
+  if ((*pages)[static_cast<size_t>(block)] == kNoPage) {
+    return make_error(Code::kInvalidArgument, "page store: block {} of layer {} was dropped", block, layer);
   }
   return (*pages)[static_cast<size_t>(block)];
 }
@@ -361,9 +366,16 @@ void PageStore::truncate(SequenceId sequence, uint32_t layer, int64_t n_blocks) 
   while (static_cast<int64_t>(pages->size()) > n_blocks) {
     const PageNumber number = pages->back();
     pages->pop_back();
-    drop_reference(number);
+    if (number != kNoPage) drop_reference(number);
   }
   newest_length_[layer] = static_cast<int64_t>(pages->size());
+}
+
+void PageStore::forget(SequenceId sequence, uint32_t layer, int64_t block) {
+  const auto number = find(sequence, layer, block);
+  if (!number.has_value()) return;
+  (*table(sequence, layer))[static_cast<size_t>(block)] = kNoPage;
+  drop_reference(*number);
 }
 
 }  // namespace lcrun::storage

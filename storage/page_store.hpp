@@ -137,6 +137,8 @@ class PageStore {
   void seal(SequenceId sequence, uint32_t layer, int64_t block);
   // Blocks from n_blocks on are gone.
   void truncate(SequenceId sequence, uint32_t layer, int64_t n_blocks);
+  // One block is gone; those behind it keep their numbers.
+  void forget(SequenceId sequence, uint32_t layer, int64_t block);
 
   // kUnsupported: the device reads in units that do not suit the frames.
   Result<SourceId> add_source(PageSource source);

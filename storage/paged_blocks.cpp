@@ -165,4 +165,10 @@ void PagedBlocks::truncate(int64_t n_blocks) {
   if (lost_.has_value() && *lost_ >= n_blocks) lost_.reset();
 }
 
+void PagedBlocks::forget(BlockRange blocks) {
+  release();
+  for (int64_t b = blocks.first; b < blocks.end; ++b) sequence_->store().forget(sequence_->id(), layer_, b);
+  if (lost_.has_value() && *lost_ >= blocks.first && *lost_ < blocks.end) lost_.reset();
+}
+
 }  // namespace lcrun::storage

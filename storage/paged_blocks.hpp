@@ -74,6 +74,8 @@ class PagedBlocks {
   // A new block at the end, writable until the next call or release().
   Result<std::span<std::byte>> append();
   void truncate(int64_t n_blocks);
+  // Nobody reads them again: their frames and places are free.
+  void forget(BlockRange blocks);
   // Shares the blocks that `other`, of the same layer, has beyond these.
   Status append_shared(const PagedBlocks& other);
 

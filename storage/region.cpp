@@ -278,7 +278,7 @@ Status Region::go_on_as(const Region& other) {
 
 uint64_t Region::memory_bytes() const {
   uint64_t total = fixed_.size() + mark_bytes();
-  for (const auto& block : blocks_) total += block->size();
+  for (const auto& block : blocks_) total += block != nullptr ? block->size() : 0;
   for (const auto& block : spare_) total += block->size();
   return total;
 }
@@ -299,6 +299,16 @@ Status Region::repeat_rows(int64_t n) {
     std::memcpy(block(b), block(0), spec_.block_bytes);
   }
   return {};
+}
+
+void Region::drop_tokens(int64_t first, int64_t end, int64_t known) {
+  if (spec_.kind != RegionKind::kAppend && spec_.kind != RegionKind::kIndex) return;
+  const int64_t first_block = std::max(blocks_for(spec_.rows_of(first)), spec_.rows_of(known) / kBlockTokens);
+  const int64_t end_block = std::min(spec_.rows_of(end), rows_) / kBlockTokens;
+  if (pages_) return pages_->forget({first_block, end_block});
+  for (int64_t b = first_block; b < end_block; ++b) {
+    if (blocks_[static_cast<size_t>(b)] != nullptr) drop(std::move(blocks_[static_cast<size_t>(b)]));
+  }
 }
 
 std::vector<int64_t> Region::held_blocks() const {

@@ -8,8 +8,8 @@
 //   Index   rows that sum up whole blocks of 64 tokens, made when a block is full; they grow with the sequence and are
 //           never paged (what a selector looks at before it knows which pages to read)
 // A sequence can go back to an earlier point if every region still has what the token after that point would read.
-// Append and Index always have; rings keep whole windows, and fixed regions copies, at marks that get sparser as they
-// grow.
+// Append and Index always have, until rows in their middle are dropped because the text outgrew its context; rings keep
+// whole windows, and fixed regions copies, at marks that get sparser as they grow.
 // Blocks that are full never change: forks share them, and saving again writes only what is new.
 // Thread rule: one driving thread; readers may share const access while nobody writes.
 #pragma once
@@ -105,6 +105,10 @@ class Region {
   }
   std::span<const std::byte> fixed() const { return {fixed_.data(), spec_.block_bytes}; }
 
+  // Append, Index: forgets the blocks that hold nothing but tokens [first, end); nobody reads them any more. Those
+  // before `known` were dropped earlier.
+  void drop_tokens(int64_t first, int64_t end, int64_t known);
+
   // Append, Ring: takes on a copy of a full block that is held, and commits it; rows() must be a multiple of 64.
   Status repeat_block(int64_t b);
   // Index: makes room for n rows more, copies of rows that are there or zeros; the caller commits them.
@@ -165,7 +169,7 @@ class Region {
   RegionSpec spec_;
   int64_t rows_ = 0;
   int64_t first_block_ = 0;
-  std::vector<Block> blocks_;            // one run, from first_block_
+  std::vector<Block> blocks_;            // one run, from first_block_; null where tokens were dropped
   std::optional<PagedBlocks> pages_;     // Append: then there are no blocks_
   std::vector<OldBlock> old_;            // Ring: blocks of marks before the run, ascending
   std::vector<Block> spare_;             // dropped blocks, used again
@@ -214,6 +218,12 @@ class SequenceState {
   void keep_marks(uint64_t max_bytes);
   uint64_t mark_bytes() const;
 
+  // Forgets tokens [first, end), whole blocks, of all regions that grow: what comes next does not read them. Only more
+  // may be dropped later, from the same first one on. From here on the sequence goes back to where it is now, or to
+  // `first` and before.
+  void drop_tokens(int64_t first, int64_t end);
+  bool has_dropped() const { return dropped_end_ > 0; }
+
   // Most tokens, up to n, that the sequence can go back to.
   int64_t truncation_point(int64_t n) const;
   bool can_truncate(int64_t n) const { return truncation_point(n) == n; }
@@ -248,6 +258,9 @@ class SequenceState {
   std::shared_ptr<PagedSequence> pages_;
   int64_t tokens_ = 0;
   int64_t saved_tokens_ = 0;
+  int64_t dropped_first_ = 0;  // tokens [first, end) are gone
+  int64_t dropped_end_ = 0;    // 0: none
+  int64_t dropped_at_ = 0;     // tokens there were, when that was last so
   int64_t mark_spacing_ = 0;
   uint64_t max_mark_bytes_ = 0;
 };

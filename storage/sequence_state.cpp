@@ -93,7 +93,7 @@ void SequenceState::commit(int64_t n) {
   for (auto& layer : layers_) {
     for (auto& region : layer.regions) {
       const int64_t rows = region.spec().rows_of(tokens_ + n) - region.spec().rows_of(tokens_);
-      more_marks = region.commit_rows(rows, mark_spacing_) || more_marks;
+      more_marks = region.commit_rows(rows, has_dropped() ? 0 : mark_spacing_) || more_marks;
     }
   }
   tokens_ += n;
@@ -153,6 +153,10 @@ int64_t SequenceState::truncation_point(int64_t n) const {
         n = point;
       }
     }
+    if (has_dropped() && n > dropped_first_ && n < dropped_at_) {
+      settled = false;
+      n = dropped_first_;
+    }
   }
   return std::max<int64_t>(0, n);
 }
@@ -163,6 +167,22 @@ void SequenceState::truncate(int64_t n) {
   }
   tokens_ = n;
   saved_tokens_ = std::min(saved_tokens_, n);
+  if (n <= dropped_first_) dropped_first_ = dropped_end_ = dropped_at_ = 0;
+}
+
+void SequenceState::drop_tokens(int64_t first, int64_t end) {
+  LCRUN_CHECK(!has_dropped() || first == dropped_first_);
+  if (end <= std::max(first, dropped_end_)) return;
+  for (auto& layer : layers_) {
+    for (auto& region : layer.regions) {
+      region.drop_tokens(first, end, dropped_end_);
+      // Nobody can go back to them any more.
+      if (!has_dropped()) region.thin_marks(0);
+    }
+  }
+  dropped_first_ = first;
+  dropped_end_ = end;
+  dropped_at_ = tokens_;
 }
 
 void SequenceState::clear() { truncate(0); }
@@ -170,6 +190,9 @@ void SequenceState::clear() { truncate(0); }
 Result<SequenceState> SequenceState::clone() const {
   SequenceState copy;
   copy.tokens_ = tokens_;
+  copy.dropped_first_ = dropped_first_;
+  copy.dropped_end_ = dropped_end_;
+  copy.dropped_at_ = dropped_at_;
   copy.mark_spacing_ = mark_spacing_;
   copy.max_mark_bytes_ = max_mark_bytes_;
   if (pages_) {
@@ -196,6 +219,7 @@ int64_t SequenceState::joint_tokens() const {
 
 Status SequenceState::go_on_as(const SequenceState& other) {
   LCRUN_CHECK(tokens_ % joint_tokens() == 0 && tokens_ <= other.tokens_ && layers_.size() == other.layers_.size());
+  LCRUN_CHECK(!has_dropped() && !other.has_dropped());
   saved_tokens_ = std::min(saved_tokens_, tokens_);
   for (size_t i = 0; i < layers_.size(); ++i) {
     for (size_t r = 0; r < layers_[i].regions.size(); ++r) {

@@ -43,6 +43,7 @@ struct SaveRequest {
   SyncMode sync = SyncMode::kBarrier;
   bool seal = false;  // the last commit that the file takes
   int n_threads = 1;
+  bool without_state = false;  // no pages and no tables: what the opaque sections hold is all that is kept
   SnapshotStamp last;  // the commit at `path` that state.saved_tokens() speaks of, if there is one
 };
 
@@ -65,7 +66,8 @@ struct Snapshot {
   std::vector<std::byte> identity;
   std::vector<std::byte> tokens;
   std::vector<std::byte> extra;     // empty when it is damaged
-  SnapshotTables tables;            // empty when they are damaged
+  SnapshotTables tables;            // empty when they are damaged, or saved without_state
+  bool has_state = true;            // saved with it
   std::vector<std::string> damage;  // what is not whole, in words
 
   SnapshotStamp stamp() const { return {superblock.id, superblock.sequence}; }

@@ -385,6 +385,7 @@ Result<Snapshot> open_commit(const std::shared_ptr<File>& file, const std::strin
   }
   // Whole, so what is wrong in there was written so.
   LCRUN_ASSIGN(snapshot.tables, decode_tables(*tables, path, superblock));
+  snapshot.has_state = !snapshot.tables.empty();
   return snapshot;
 }
 
@@ -506,7 +507,7 @@ Result<bool> looks_like_snapshot(FileSystem& fs, const std::string& path) {
 
 Result<int64_t> restore_snapshot(Snapshot& snapshot, SequenceState& state, int n_threads,
                                  std::optional<SourceId> in_place) {
-  if (snapshot.tables.empty() && !snapshot.damage.empty()) return 0;
+  if (snapshot.tables.empty() && (!snapshot.damage.empty() || !snapshot.has_state)) return 0;
   if (!same_regions(snapshot.tables, state)) {
     return make_error(Code::kBadSession,
                       "{}: tables: found regions of other layers or sizes, wanted those of the model", snapshot.path);

@@ -171,7 +171,7 @@ Commit plan_commit(const SaveRequest& request, const SessionId& id, const Superb
   superblock.tokens = static_cast<uint64_t>(request.state.tokens());
   Extents used = std::move(older);
   if (last != nullptr) add_extents(*last, *last_tables, used);
-  for (int64_t i = 0; i < request.state.n_layers(); ++i) {
+  for (int64_t i = 0; i < request.state.n_layers() && !request.without_state; ++i) {
     std::vector<RegionTable> layer;
     for (const Region& region : request.state.layer(i).regions) {
       RegionTable table{region.spec(), {}};

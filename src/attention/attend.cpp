@@ -9,6 +9,7 @@
 //            the group and all queries of the tile (some 64 rows), to floats or, if quantised, to 16-bit pairs
 //   decode   tasks = (KV head, span), in short waves so that scratch does not grow with the context; the few rows read
 //            the cache directly, in one pass over its bytes
+// Spans that lie wholly between two segments are passed over: a plan may leave out most of a long text.
 // Thread rule: one driving thread; workers write only their own scratch and their own output rows.
 #include <algorithm>
 #include <array>
@@ -29,6 +30,7 @@ constexpr int64_t kFewQueries = 8;  // batches up to this split keys over thread
 constexpr int64_t kWaveSpans = 32;  // most spans of a wave in that case
 constexpr size_t kMostRanges = 64;  // apart from each other in a wave of paged blocks, at most 128
 constexpr int64_t kPartSpans = 8;   // of which one worker takes up to this many
+constexpr int64_t kNotGathered = INT64_MIN;  // no shift
 
 struct Needs {
   int64_t rows;           // of a tile
@@ -62,7 +64,7 @@ class Executor {
   Status run(Workspace& scratch, int n_threads);
 
  private:
-  // Spans [first, end), of them all.
+  // Spans [first, end) of those that are met, counted one behind the other.
   struct Wave {
     int64_t first;
     int64_t end;
@@ -79,8 +81,15 @@ class Executor {
   std::span<const storage::BlockRange> ranges_of(const Wave& wave);
   void run_tiles(const Wave& wave, const Buffers& buffers) const;
   void run_few(const Wave& wave, const Buffers& buffers) const;
-  void visit_span(int64_t kv_head, int64_t first, int64_t count, int64_t span, const TileScratch& scratch,
-                  const AttnPartial& partial, int64_t fetch_end) const;
+  // Some neighbouring queries on their way through spans.
+  struct Rows {
+    int64_t kv_head;
+    int64_t first;
+    int64_t count;
+    int64_t shift = kNotGathered;  // for which the scratch has them
+  };
+  void visit_span(Rows& rows, int64_t span, const TileScratch& scratch, const AttnPartial& partial,
+                  int64_t fetch_end) const;
 
   // Spans that queries [first, first + count) may meet.
   int64_t first_span(int64_t first) const {
@@ -88,6 +97,12 @@ class Executor {
   }
   int64_t end_span(int64_t first, int64_t count) const {
     return ceil_div(std::min(plan_.segments.back().end_row, pos0_ + first + count), kSpanRows);
+  }
+  // The widest gap of the plan, in whole spans, is not counted.
+  void find_gap();
+  int64_t span_at(int64_t i) const { return i < gap_first_ ? i : i + gap_spans_; }
+  int64_t index_of(int64_t span) const {
+    return span < gap_first_ ? span : std::max(gap_first_, span - gap_spans_);
   }
 
   const AttnParams& params_;
@@ -97,15 +112,28 @@ class Executor {
   const MatView q_;
   const TileWorker worker_;
   const Geometry& geometry_;
+  int64_t gap_first_ = INT64_MAX;
+  int64_t gap_spans_ = 0;
   std::array<storage::BlockRange, kMostRanges> ranges_{};
 };
+
+void Executor::find_gap() {
+  for (size_t i = 1; i < plan_.segments.size(); ++i) {
+    const int64_t first = ceil_div(plan_.segments[i - 1].end_row, kSpanRows);
+    const int64_t spans = plan_.segments[i].first_row / kSpanRows - first;
+    if (spans <= gap_spans_) continue;
+    gap_first_ = first;
+    gap_spans_ = spans;
+  }
+}
 
 // The plan's blocks in a wave, apart and ascending.
 std::span<const storage::BlockRange> Executor::ranges_of(const Wave& wave) {
   size_t n = 0;
   for (const Segment& segment : plan_.segments) {
-    storage::BlockRange range{std::max(segment.first_row / kKvBlock, wave.first * kSpanBlocks),
-                              std::min(ceil_div(segment.end_row, kKvBlock), wave.end * kSpanBlocks)};
+    storage::BlockRange range{
+        std::max(segment.first_row / kKvBlock, span_at(wave.first) * kSpanBlocks),
+        std::min(ceil_div(segment.end_row, kKvBlock), (span_at(wave.end - 1) + 1) * kSpanBlocks)};
     if (n > 0) range.first = std::max(range.first, ranges_[n - 1].end);
     if (range.first >= range.end) continue;
     if (n > 0 && range.first == ranges_[n - 1].end) {
@@ -131,14 +159,16 @@ Status Executor::hold(const Wave& wave, const Wave& next) {
 }
 
 // Rows before fetch_end will be read by this worker next.
-void Executor::visit_span(int64_t kv_head, int64_t first, int64_t count, int64_t span, const TileScratch& scratch,
-                          const AttnPartial& partial, int64_t fetch_end) const {
-  const int64_t low = std::max(span * kSpanRows, worker_.floor_of(pos0_ + first));
-  const int64_t high = std::min((span + 1) * kSpanRows, pos0_ + first + count);
+void Executor::visit_span(Rows& rows, int64_t span, const TileScratch& scratch, const AttnPartial& partial,
+                          int64_t fetch_end) const {
+  const int64_t low = std::max(span * kSpanRows, worker_.floor_of(pos0_ + rows.first));
+  const int64_t high = std::min((span + 1) * kSpanRows, pos0_ + rows.first + rows.count);
   for (const Segment& segment : plan_.segments) {
-    const Segment rows{std::max(segment.first_row, low), std::min(segment.end_row, high)};
-    if (rows.first_row >= rows.end_row) continue;
-    worker_.visit(kv_head, first, count, rows, scratch, partial, std::min(segment.end_row, fetch_end));
+    const Segment met{std::max(segment.first_row, low), std::min(segment.end_row, high)};
+    if (met.first_row >= met.end_row) continue;
+    if (segment.shift != rows.shift) worker_.gather(rows.kv_head, rows.first, rows.count, segment.shift, scratch);
+    rows.shift = segment.shift;
+    worker_.visit(rows.kv_head, rows.first, rows.count, met, scratch, partial, std::min(segment.end_row, fetch_end));
   }
 }
 
@@ -153,8 +183,8 @@ void Executor::run_tiles(const Wave& wave, const Buffers& buffers) const {
     const int64_t kv_head = task % n_kv_heads;
     const int64_t count = std::min(geometry_.tile_tokens, q_.rows - first);
     const int64_t rows = count * geometry_.group;
-    const int64_t from = std::max(wave.first, first_span(first));
-    const int64_t to = std::min(wave.end, end_span(first, count));
+    const int64_t from = std::max(wave.first, index_of(first_span(first)));
+    const int64_t to = std::min(wave.end, index_of(end_span(first, count)));
     const AttnPartial total = AttnPartial::over(buffers.totals.data() + task * size, rows, geometry_.o_stride);
     if (wave.is_first) init(total);
     if (from < to) {
@@ -162,10 +192,11 @@ void Executor::run_tiles(const Wave& wave, const Buffers& buffers) const {
       scratch.lay_out(buffers.workers.data() + thread * needs.thread_floats, geometry_, params_.layout.k_dim,
                       needs.rows);
       const AttnPartial part = AttnPartial::over(scratch.span, rows, geometry_.o_stride);
-      worker_.gather(kv_head, first, count, 0, scratch);
-      for (int64_t span = from; span < to; ++span) {
+      Rows queries{kv_head, first, count};
+      const int64_t fetch_end = std::min((span_at(to - 1) + 1) * kSpanRows, pos0_ + first + count);
+      for (int64_t i = from; i < to; ++i) {
         init(part);
-        visit_span(kv_head, first, count, span, scratch, part, std::min(to * kSpanRows, pos0_ + first + count));
+        visit_span(queries, span_at(i), scratch, part, fetch_end);
         merge(total, part);
       }
     }
@@ -193,12 +224,12 @@ void Executor::run_few(const Wave& wave, const Buffers& buffers) const {
     const int64_t end_slot = std::min(first_slot + part, n_spans);
     TileScratch scratch;
     scratch.lay_out(buffers.workers.data() + thread * needs.thread_floats, geometry_, params_.layout.k_dim, needs.rows);
-    worker_.gather(kv_head, 0, count, 0, scratch);
+    Rows queries{kv_head, 0, count};
+    const int64_t fetch_end = std::min((span_at(wave.first + end_slot - 1) + 1) * kSpanRows, pos0_ + count);
     for (int64_t slot = first_slot; slot < end_slot; ++slot) {
       const AttnPartial partial = partial_at(kv_head, slot);
       init(partial);
-      visit_span(kv_head, 0, count, wave.first + slot, scratch, partial,
-                 std::min((wave.first + end_slot) * kSpanRows, pos0_ + count));
+      visit_span(queries, span_at(wave.first + slot), scratch, partial, fetch_end);
     }
   });
   for (int64_t head = 0; head < n_kv_heads; ++head) {
@@ -215,8 +246,9 @@ Status Executor::run(Workspace& scratch, int n_threads) {
   const int workers = work < kSerialWork ? 1 : std::max(1, n_threads);
   const Buffers buffers{scratch.take<float>(needs.thread_floats * workers), scratch.take<float>(needs.total_floats),
                         workers};
-  const int64_t begin = first_span(0);
-  const int64_t end = end_span(0, q_.rows);
+  find_gap();
+  const int64_t begin = index_of(first_span(0));
+  const int64_t end = index_of(end_span(0, q_.rows));
   const bool is_few = q_.rows <= std::min(kFewQueries, geometry_.tile_tokens);
   const int64_t step = std::min(is_few ? kWaveSpans : end - begin, kv_.wave_blocks() / kSpanBlocks);
   const auto wave_at = [&](int64_t first) {

@@ -12,7 +12,7 @@
 namespace lcrun::attention {
 
 struct Plan {
-  std::span<const Segment> segments;  // ascending, disjoint, without shifts, held by the region
+  std::span<const Segment> segments;  // ascending, disjoint, held by the region
 };
 
 // What queries [first, first + count) of a batch read.

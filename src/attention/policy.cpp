@@ -69,6 +69,30 @@ int64_t Reading::window_begin(int64_t pos) const {
   return begin <= sinks ? 0 : begin;
 }
 
+int64_t Slide::gone_until(int64_t pos) const {
+  return pos < n_ctx ? 0 : std::max<int64_t>(0, pos / kBlock * kBlock - window);
+}
+
+Reading Slide::past_end(Reading reading, int64_t pos) const {
+  reading.gone_until = gone_until(pos);
+  if (reading.gone_until == 0) return reading;
+  reading.sinks = std::min(reading.sinks, sinks);
+  reading.window = std::min(reading.window, window);
+  return reading;
+}
+
+Slide slide_for(int64_t n_ctx, const Attention* attention) {
+  Slide slide;
+  slide.n_ctx = n_ctx;
+  slide.sinks = kBlock;
+  if (attention != nullptr) slide.sinks = std::max({slide.sinks, attention->read.sinks, attention->ask.sinks});
+  // Whole blocks: sinks, a window, and the block that is being filled. A context too short for all does without sinks.
+  const int64_t whole = n_ctx / kBlock * kBlock;
+  if (whole < slide.sinks + 2 * kBlock) slide.sinks = 0;
+  slide.window = std::max<int64_t>(0, whole - slide.sinks - kBlock);
+  return slide;
+}
+
 std::span<const Policy> policies() { return kPolicies; }
 
 std::vector<std::string_view> policy_names() {

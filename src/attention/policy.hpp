@@ -35,10 +35,28 @@ struct Reading {
   std::string_view index;  // a name of index_kinds()
   int64_t blocks = 0;
   Scope scope = Scope::kLayer;
+  int64_t gone_until = 0;  // rows from the sinks to here were dropped (Slide); a multiple of 64
 
   // First row of the window of a query at `pos`, a multiple of 64; 0 where sinks and window meet.
   int64_t window_begin(int64_t pos) const;
 };
+
+// What is left when a text outgrows its context: the first tokens and the latest, a whole context of them; rows between
+// are dropped, a block at a time. The first tokens count as standing right before those that are left, so that no
+// distance occurs that is larger than the context (StreamingLLM, arXiv 2309.17453, section 3.2).
+struct Slide {
+  int64_t n_ctx = INT64_MAX;  // positions before it see everything
+  int64_t sinks = 0;
+  int64_t window = 0;
+
+  // First row after those that a query at `pos`, or a later one, does without; 0: it does without none.
+  int64_t gone_until(int64_t pos) const;
+  // How queries past the end read that read like this before it (but for dense ones).
+  Reading past_end(Reading reading, int64_t pos) const;
+};
+struct Attention;
+// `attention` may be null.
+Slide slide_for(int64_t n_ctx, const Attention* attention);
 
 // A row of the table.
 struct Policy {

@@ -53,7 +53,9 @@ std::span<const Segment> lay_out(const Reading& reading, int64_t window_begin, i
   const int64_t gap = window_begin - reading.sinks - n_chosen * kKvBlock;
   const auto place = [&](int64_t shift) { return reading.relay ? shift : 0; };
   if (window_begin > 0) {
-    add_segment(segments, n, {0, reading.sinks, place(gap)});
+    // What was dropped leaves no gap, whatever the positions.
+    const int64_t gone = std::max<int64_t>(0, reading.gone_until - reading.sinks);
+    add_segment(segments, n, {0, reading.sinks, reading.relay ? gap : gone});
     for (int64_t i = 0; i < n_chosen; ++i) {
       const int64_t first = chosen[static_cast<size_t>(i)] * kKvBlock;
       add_segment(segments, n, {first, first + kKvBlock, place(gap + reading.sinks + i * kKvBlock - first)});
@@ -78,7 +80,7 @@ class Selection {
         n_kv_heads_(params.layout.n_kv_heads),
         group_(params.n_heads / n_kv_heads_),
         head_rows_(q.rows * group_),
-        first_(reading.sinks / kKvBlock),
+        first_(std::max(reading.sinks, reading.gone_until) / kKvBlock),
         end_(std::max(first_, reading.window_begin(pos0 + q.rows - 1) / kKvBlock)),
         n_chunks_(ceil_div(end_ - first_, kChunkBlocks)) {}
 

@@ -379,9 +379,18 @@ Status AttentionMixer::attend(storage::LayerState& state, const StepContext& ste
   storage::Region& kv = state.regions[0];
   Workspace& scratch = *step.scratch;
   const bool chooses = window_ == 0 && step.cache.attention != nullptr;
-  const attention::Reading reading =
-      chooses ? step.cache.attention->reading(step.pos0, step.asks) : attention::Reading();
-  if (reading.role == Role::kDense) return attention::attend(p, kv, step.pos0, q, o, scratch, step.n_threads);
+  attention::Reading reading = chooses ? step.cache.attention->reading(step.pos0, step.asks) : attention::Reading();
+  const attention::Slide& slide = step.cache.slide;
+  if (window_ == 0) reading = slide.past_end(reading, step.pos0);
+  if (reading.role == Role::kDense && reading.gone_until == 0) {
+    return attention::attend(p, kv, step.pos0, q, o, scratch, step.n_threads);
+  }
+  if (reading.role == Role::kDense) {
+    const attention::Segment segments[] = {{0, slide.sinks, reading.gone_until - slide.sinks},
+                                           {reading.gone_until, step.pos0 + q.rows}};
+    const attention::Plan plan{slide.sinks > 0 ? std::span(segments) : std::span(segments).last(1)};
+    return attention::execute(p, kv, plan, step.pos0, q, o, scratch, step.n_threads);
+  }
   const size_t mark = scratch.mark();
   if (reading.role == Role::kStream) {
     const auto plan = attention::plan_stream(reading, step.pos0, q.rows, scratch);

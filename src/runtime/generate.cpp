@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "src/base/format.hpp"
+#include "src/base/log.hpp"
 
 namespace lcrun::runtime {
 namespace {
@@ -113,12 +114,16 @@ class Generation {
     std::string text;
     stream_.push(tokenizer_.piece(token, options_.show_special), text);
     LCRUN_TRY(emit(text));
+    const bool is_last = static_cast<int64_t>(made_.tokens.size()) == options_.n_predict;
     if (static_cast<int64_t>(session_.tokens().size()) >= session_.max_tokens()) {
-      return stop(session_.max_tokens() < session_.options().n_ctx ? StopReason::kMemory : StopReason::kContext);
+      const int64_t n_ctx = session_.options().n_ctx;
+      if (session_.max_tokens() < n_ctx) return stop(StopReason::kMemory);
+      if (options_.n_predict < 0) return stop(StopReason::kContext);
+      if (!is_last) tell_end(n_ctx);
     }
     // The last token is not fed: nobody would read its logits.
-    if (static_cast<int64_t>(made_.tokens.size()) == options_.n_predict) return stop(StopReason::kLength);
-    const auto logits = session_.decode(token);
+    if (is_last) return stop(StopReason::kLength);
+    const auto logits = session_.decode(token, Session::AtEnd::kSlide);
     if (!logits.has_value()) {
       if (logits.error().code == Code::kCancelled) return stop(StopReason::kInterrupted);
       return logits.error();
@@ -126,6 +131,16 @@ class Generation {
     logits_.assign(logits->begin(), logits->end());
     ++made_.timings.decoded_tokens;
     return true;
+  }
+
+  void tell_end(int64_t n_ctx) {
+    if (told_end_) return;
+    told_end_ = true;
+    const attention::Slide& slide = session_.options().cache.slide;
+    log(LogLevel::kInfo,
+        "the context of {} tokens is full: the reply goes on with the first {} and the latest {} tokens; "
+        "-c gives more room",
+        n_ctx, slide.sinks, slide.window);
   }
 
   bool is_cancelled() const {
@@ -151,6 +166,7 @@ class Generation {
   Sampler sampler_;
   Constraint constraint_;
   text::Utf8Stream stream_;
+  bool told_end_ = false;
   std::vector<float> logits_;   // a copy: the sampler works in place
   std::vector<Token> history_;  // prompt and reply, for penalties
   Generated made_;

@@ -25,7 +25,8 @@ const char* stop_reason_name(StopReason reason);
 using TextSink = std::function<Status(std::string_view text)>;
 
 struct GenerateOptions {
-  int64_t n_predict = -1;  // -1: until another rule holds
+  int64_t n_predict = -1;  // -1: until another rule holds, at the end of the context at the latest; a number goes on
+                           // past it with the first and the latest tokens (Session::AtEnd)
   SamplerOptions sampling;
   std::shared_ptr<const text::Grammar> grammar;  // null: unconstrained
   std::span<const std::string> pieces;           // vocabulary_pieces(), for the grammar; must outlive the call

@@ -15,6 +15,7 @@ namespace {
 
 // Token ids kept room for ahead of use, so that decode() does not allocate (256 KiB).
 constexpr int64_t kTokensAhead = 65536;
+constexpr int64_t kTokensPastEnd = 4096;  // the same, past the end of the context
 // Times that one step may lose pages and have them made again.
 constexpr int kMostLosses = 8;
 // Tokens at the end of a prompt that look back, if nobody says where its question begins.
@@ -55,6 +56,7 @@ Result<Session> Session::open(std::shared_ptr<const model::Model> model, const S
   const model::Model& net = *session.model_;
   if (chosen.n_ctx <= 0) chosen.n_ctx = net.config().n_ctx_train;
   LCRUN_ASSIGN(chosen.cache.attention, model::attention_for(net.config(), chosen.policy, chosen.n_ctx));
+  chosen.cache.slide = attention::slide_for(chosen.n_ctx, chosen.cache.attention.get());
   LCRUN_ASSIGN(session.state_, net.new_state(chosen.cache));
   LCRUN_TRY(session.limit_state(chosen.max_state_bytes, chosen.paging));
   model::StepOptions step;
@@ -131,6 +133,9 @@ bool Session::is_asked(int64_t pos) const {
 
 int64_t Session::alike(int64_t pos, int64_t n) const {
   n = std::min(n, prompt_step_.options().max_rows);
+  // Past the end what is left changes from block to block.
+  const bool is_past = pos >= options_.n_ctx;
+  n = std::min(n, is_past ? storage::kBlockTokens - pos % storage::kBlockTokens : options_.n_ctx - pos);
   const attention::Attention* attention = options_.cache.attention.get();
   if (attention == nullptr) return n;
   if (pos < attention->dense_until) n = std::min(n, attention->dense_until - pos);
@@ -226,6 +231,12 @@ Status Session::check_room(int64_t n) const {
       bytes_text(model_->state_bytes(options_.cache, wanted)), bytes_text(options_.max_state_bytes), max_tokens_);
 }
 
+// Past the end of the context: rows that a query at `pos`, and those after it, do without make room.
+void Session::drop_behind(int64_t pos) {
+  const attention::Slide& slide = options_.cache.slide;
+  if (const int64_t end = slide.gone_until(pos); end > 0) state_.drop_tokens(slide.sinks, end);
+}
+
 // After a failed forward(): rows that were not committed do not count, but a recurrent state has moved on.
 void Session::recover() { go_back_to(static_cast<int64_t>(tokens_.size())); }
 
@@ -259,6 +270,7 @@ Result<MatView> Session::forward(std::span<const Token> tokens) {
   model::Step& step = tokens.size() == 1 ? decode_step_ : prompt_step_;
   has_logits_ = false;
   const bool asked = is_asked(static_cast<int64_t>(tokens_.size()));
+  drop_behind(static_cast<int64_t>(tokens_.size()));
   auto hidden = despite_losses([&] { return model_->forward(tokens, state_, step, asked); });
   if (!hidden.has_value()) {
     recover();
@@ -287,6 +299,7 @@ Status Session::read_lost_again() {
     const int64_t part = alike(done, n - done);
     model::Step& step = part == 1 ? decode_step_ : prompt_step_;
     const auto tokens = std::span(tokens_).subspan(static_cast<size_t>(done), static_cast<size_t>(part));
+    drop_behind(done);
     LCRUN_TRY(model_->forward(tokens, state_, step, is_asked(done)));
     recomputed_tokens_ += part;
   }
@@ -294,10 +307,9 @@ Status Session::read_lost_again() {
 }
 
 Status Session::append(std::span<const Token> tokens, const ProgressCallback& progress, int64_t total) {
-  const auto wanted = tokens_.size() + tokens.size();
-  const auto ahead =
-      static_cast<size_t>(std::min(kTokensAhead, std::max<int64_t>(0, max_tokens_ - static_cast<int64_t>(wanted))));
-  if (tokens_.capacity() < wanted) tokens_.reserve(wanted + ahead);
+  const auto wanted = static_cast<int64_t>(tokens_.size() + tokens.size());
+  const int64_t ahead = wanted <= max_tokens_ ? std::min(kTokensAhead, max_tokens_ - wanted) : kTokensPastEnd;
+  if (static_cast<int64_t>(tokens_.capacity()) < wanted) tokens_.reserve(static_cast<size_t>(wanted + ahead));
   while (!tokens.empty()) {
     const int64_t count = alike(static_cast<int64_t>(tokens_.size()), static_cast<int64_t>(tokens.size()));
     const auto part = tokens.first(static_cast<size_t>(count));
@@ -337,8 +349,10 @@ Result<std::span<const float>> Session::sync(std::span<const Token> prompt, cons
   return logits();
 }
 
-Result<std::span<const float>> Session::decode(Token token) {
-  LCRUN_TRY(check_room(1));
+Result<std::span<const float>> Session::decode(Token token, AtEnd at_end) {
+  // Where the memory ends before the context does there is no room to slide in.
+  const bool may_slide = at_end == AtEnd::kSlide && max_tokens_ >= options_.n_ctx;
+  if (!may_slide) LCRUN_TRY(check_room(1));
   const auto pos = static_cast<int64_t>(tokens_.size());
   ask(pos, pos + 1);
   LCRUN_TRY(append({&token, 1}, {}, 0));

@@ -74,8 +74,13 @@ class Session {
                                       int64_t ask_from = kAskTail);
   // Tokens that the last sync() found already read.
   int64_t reused_tokens() const { return reused_tokens_; }
-  // Appends one token; logits as above.
-  Result<std::span<const float>> decode(Token token);
+  // Appends one token; logits as above. Past the end of the context, if that is asked for, the first tokens and the
+  // latest are read and the rest is dropped (attention::Slide): the memory stays what it is, and the timeline can be
+  // taken back to its beginning only. kInvalidArgument otherwise.
+  enum class AtEnd : uint8_t { kRefuse, kSlide };
+  Result<std::span<const float>> decode(Token token, AtEnd at_end = AtEnd::kRefuse);
+  // Tokens were dropped: what is saved are the tokens alone.
+  bool is_past_end() const { return state_.has_dropped(); }
   // The logits of sync() or decode() again; empty before them.
   std::span<const float> logits() const;
   // Appends tokens and hands out the logits after each of the last `n_scored` of them, in order; those are asked.
@@ -148,6 +153,7 @@ class Session {
   auto despite_losses(const Attempt& attempt) -> decltype(attempt());
   Status check_room(int64_t n) const;
   void recover();
+  void drop_behind(int64_t pos);
   Status check_mappings();
   // Forgets tokens from n on, and those before them that the state needs to read again; returns how many are left.
   int64_t go_back_to(int64_t n);

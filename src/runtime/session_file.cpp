@@ -197,6 +197,7 @@ static Result<storage::SaveReport> save_file(FileSystem& fs, const std::string& 
                                  .sync = session.sync,
                                  .seal = session.seal,
                                  .n_threads = session.n_threads,
+                                 .without_state = session.state.has_dropped(),
                                  .last = session.last});
 }
 
@@ -249,6 +250,10 @@ static Result<LoadedSession> load_file(FileSystem& fs, const std::string& path, 
   if (needs_index) LCRUN_TRY(request.model.rebuild_index(loaded.state, request.cache, request.n_ctx));
   if (usable == n_tokens) loaded.logits = std::move(extra.logits);
   loaded.note = std::move(extra.note);
+  if (!snapshot.has_state) {
+    loaded.damage = format(
+        "0 of {} tokens can be used: the text had outgrown its context, and its tokens alone were kept", n_tokens);
+  }
   if (!snapshot.damage.empty()) loaded.damage = damage_text(snapshot, usable, loaded.tokens.size());
   loaded.stamp = snapshot.stamp();
   loaded.sealed = snapshot.superblock.sealed;

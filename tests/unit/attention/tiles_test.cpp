@@ -111,6 +111,45 @@ TEST_CASE("a shifted segment counts as standing that much later", "[attention]")
   }
 }
 
+TEST_CASE("rows left out of the middle are as if they had never been, in double precision", "[attention]") {
+  const auto frequency = frequencies(32);
+  for_each_isa([&](const std::string&) {
+    for (const DType type : kTypes) {
+      // Gaps within a span, of whole spans, and wider than all that is left.
+      for (const int64_t gone : {128, 320, 1088, 4032}) {
+        AttnParams params = make_params(type);
+        params.rotary = {frequency, false};
+        const int64_t end = gone + 300, k_width = params.layout.n_kv_heads * params.layout.k_dim;
+        AttentionCache cache(params.layout, end, 61);
+        for (int64_t row = 0; row < end; ++row) {
+          attention::turn(params.rotary, row, cache.k.data() + row * k_width, params.layout.n_kv_heads, 32);
+        }
+        cache.reserve_until(params.layout, end);
+        // The twin has what the cache gives back, the first rows turned to where they count as standing.
+        AttnParams exact = params;
+        exact.layout.k_type = exact.layout.v_type = DType::kF32;
+        AttentionCache twin(exact.layout, end, 62);
+        for (int64_t row = 0; row < end; ++row) {
+          float* key = twin.k.data() + row * k_width;
+          attention::decode_kv(params.layout, cache.region.block(row / 64), row % 64, key,
+                               twin.v.data() + row * k_width, row / 64);
+          if (row < 64) attention::turn(params.rotary, gone - 64, key, params.layout.n_kv_heads, 32);
+        }
+        twin.reserve_until(exact.layout, end);
+        const std::vector<Segment> kept{{0, 64, gone - 64}, {gone, end}}, rows{{0, 64}, {gone, end}};
+        for (const int64_t n : {1, 44}) {
+          const auto q = Random(63).row(n * params.n_heads * 32, -2, 2);
+          const auto wanted = attention_reference(exact, twin.region, rows, end - n, q);
+          CAPTURE(static_cast<int>(type), gone, n);
+          const auto found = attention_fast(params, cache.region, kept, end - n, q, 3);
+          CHECK(worst_error(found, wanted) < 2e-3);
+          CHECK(found == attention_fast(params, cache.region, kept, end - n, q, 1));
+        }
+      }
+    }
+  });
+}
+
 TEST_CASE("moving all keys and the query by the same distance changes nothing", "[attention]") {
   const auto frequency = frequencies(32);
   AttnParams params = make_params(DType::kF32);

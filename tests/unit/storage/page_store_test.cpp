@@ -60,6 +60,39 @@ int64_t number_in(PageStore& store, SequenceId s, int64_t block) {
 
 }  // namespace
 
+TEST_CASE("forgotten blocks give their frames and places back, and the others keep their numbers", "[storage]") {
+  MemoryBudget budget(64 * 1024 + (1 << 20));
+  auto store = store_of(config_of(8), budget, disk());
+  const SequenceId s = store->create_sequence().value();
+  append(*store, s, 0, 40);
+  const SequenceId fork = store->fork(s).value();
+  for (int64_t b = 1; b < 30; ++b) store->forget(s, 0, b);
+  for (int64_t b = 0; b < 40; ++b) CHECK(number_in(*store, s, b) == (b >= 1 && b < 30 ? -1 : b));
+  for (int64_t b = 0; b < 40; ++b) CHECK(number_in(*store, fork, b) == b);
+  const SequenceId late = store->fork(s).value();
+  CHECK(number_in(*store, late, 10) == -1);
+  store->drop(fork);
+  while (store->pages() > 11) store->poll();
+  CHECK(store->pages() == 11);
+  const uint64_t places = store->extents_in_use();
+  for (int64_t b = 40; b < 400; ++b) {
+    append(*store, s, b, 1);
+    store->forget(s, 0, b - 10);
+  }
+  CHECK(store->pages() <= 22);
+  CHECK(store->extents_in_use() <= places + 22);
+  CHECK(number_in(*store, s, 399) == 399);
+  CHECK(number_in(*store, late, 39) == 39);
+  store->truncate(s, 0, 5);
+  CHECK(store->blocks(s, 0) == 5);
+  append(*store, s, 5, 1);
+  CHECK(number_in(*store, s, 5) == 5);
+  store->drop(s);
+  store->drop(late);
+  while (store->pages() > 0) store->poll();
+  CHECK(store->extents_in_use() == 0);
+}
+
 TEST_CASE("a hundred blocks live in eight frames, and memory is what was reserved", "[storage]") {
   MemoryBudget budget(64 * 1024 + (1 << 20));
   auto store = store_of(config_of(8), budget, disk());

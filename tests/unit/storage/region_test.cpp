@@ -76,6 +76,55 @@ TEST_CASE("a ring holds its window and slack, and its memory stops growing", "[s
   CHECK(region.memory_bytes() == before);
 }
 
+TEST_CASE("tokens dropped from the middle give their memory back, and the end goes on", "[storage]") {
+  const auto made = SequenceState::create({{append_spec(), index_spec(16)}, {ring_spec(36)}});
+  REQUIRE(made.has_value());
+  SequenceState state = made->clone().value();
+  append_all(state, 1024);
+  for (int64_t tokens = 1024; tokens < 9216; tokens += 64) {
+    state.drop_tokens(64, tokens - 640);
+    append_all(state, 64);
+  }
+  const uint64_t before = state.memory_bytes();
+  for (int64_t tokens = 9216; tokens < 18432; tokens += 64) {
+    state.drop_tokens(64, tokens - 640);
+    append_all(state, 64);
+  }
+  CHECK(state.memory_bytes() == before);
+  const Region& kv = state.layer(0).regions[0];
+  for (int64_t row = 0; row < 64; ++row) CHECK(row_at(kv, row) == row);
+  for (int64_t row = 18432 - 640 - 64; row < 18432; ++row) CHECK(row_at(kv, row) == row);
+  const Region& index = state.layer(0).regions[1];
+  for (int64_t row = (18432 - 640) / 16; row < 18432 / 16; ++row) CHECK(row_at(index, row) == row);
+
+  // Back to a point that was reached after the last rows were dropped, or to the first rows.
+  CHECK(state.truncation_point(18400) == 18400);
+  CHECK(state.truncation_point(18300) == 0);  // the ring has nothing of that time
+  auto fork = state.clone();
+  REQUIRE(fork.has_value());
+  CHECK(fork->has_dropped());
+  fork->truncate(18400);
+  append_all(*fork, 100);
+  CHECK(row_at(fork->layer(0).regions[0], 18450) == 18450);
+  CHECK(row_at(state.layer(0).regions[0], 18431) == 18431);
+  fork->clear();
+  CHECK_FALSE(fork->has_dropped());
+  append_all(*fork, 300);
+  for (int64_t row = 0; row < 300; ++row) CHECK(row_at(fork->layer(0).regions[0], row) == row);
+
+  auto plain = SequenceState::create({{append_spec()}});
+  REQUIRE(plain.has_value());
+  append_all(*plain, 1000);
+  plain->drop_tokens(64, 512);
+  CHECK(plain->truncation_point(999) == 64);
+  CHECK(plain->truncation_point(1000) == 1000);
+  CHECK(plain->truncation_point(30) == 30);
+  plain->truncate(64);
+  CHECK_FALSE(plain->has_dropped());
+  append_all(*plain, 500);
+  for (int64_t row = 0; row < 564; ++row) CHECK(row_at(plain->layer(0).regions[0], row) == row);
+}
+
 TEST_CASE("truncation is allowed exactly where the rows that are needed are held", "[storage]") {
   Region ring(ring_spec(64));
   append(ring, 640);
