@@ -62,7 +62,7 @@ Status apply_cap(const Context& context, const Engine& engine, int64_t wanted_to
 Result<Session> open_within_cap(const Context& context, const Engine& engine, runtime::SessionOptions wanted,
                                 const SessionNeeds& needs) {
   Error first;
-  for (const char* index : {"", "sub8", "sub16", "mean"}) {
+  for (const char* index : kIndexesToTry) {
     if (*index != '\0') wanted.policy.index = index;
     LCRUN_ASSIGN(auto session, Session::open(engine.model, wanted));
     const Status fits = apply_cap(context, engine, needs.wanted_tokens, needs.sealed_tokens, session);

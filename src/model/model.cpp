@@ -92,6 +92,10 @@ Result<std::shared_ptr<const Model>> Model::load(std::shared_ptr<const ggufish::
   impl->file = std::move(file);
   const ggufish::ModelFile& source = *impl->file;
   LCRUN_ASSIGN(impl->config, read_config(source));
+  if (options.max_layers > 0 && options.max_layers < impl->config.n_layers) {
+    impl->config.n_layers = options.max_layers;
+    impl->config.layers.resize(static_cast<size_t>(options.max_layers));
+  }
   const ModelConfig& config = impl->config;
   kernels::WeightArena arena;  // its pieces live on in the matrices
   const TensorLoader tensors(source, "", options.n_threads, &arena);

@@ -25,6 +25,7 @@ using Token = int32_t;
 struct LoadOptions {
   ggufish::LoadMode load_mode = ggufish::LoadMode::kMmap;
   int n_threads = 1;
+  int64_t max_layers = 0;  // no more than the first ones, to measure with; 0: all
   // Called with 0..1 while weights are prepared; false cancels (kCancelled). May be empty.
   std::function<bool(double)> progress;
 };
