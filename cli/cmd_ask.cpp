@@ -2,6 +2,7 @@
 // once. With the same options and --temp 0 the tokens are those of `run -f FILE -p QUESTION`.
 #include <algorithm>
 #include <cctype>
+#include <optional>
 
 #include "cli/command.hpp"
 #include "cli/encoded_text.hpp"
@@ -91,6 +92,23 @@ Result<std::vector<Token>> restore(const Context& context, Session& session) {
   return std::move(restored.tokens);
 }
 
+Status answer(const Context& context, const Run& run, Session& session, const Source& source,
+              const PromptLayout::Single& prompt) {
+  const text::Tokenizer& tokenizer = *run.engine.tokenizer;
+  std::optional<runtime::CitationWatch> watch;
+  if (wants_citations(context)) {
+    watch.emplace(session, prompt.text_tokens, static_cast<int64_t>(prompt.tokens.size()));
+  }
+  LCRUN_ASSIGN(const auto made, stream_reply(context, run.engine, run.generate, session, prompt.tokens));
+  ReplyExtras extras;
+  if (watch.has_value()) {
+    const auto text = std::span(prompt.tokens).first(static_cast<size_t>(prompt.text_tokens));
+    extras.citations =
+        watch->cite(tokenizer, prompt.tokens, runtime::passages_of(tokenizer, text, source.text.prompt_bytes));
+  }
+  return finish_reply(context, run, session, made, extras);
+}
+
 }  // namespace
 
 Status ask_command(Context& given) {
@@ -118,8 +136,7 @@ Status ask_command(Context& given) {
     }
     std::vector<Token> prompt = text;
     prompt.insert(prompt.end(), question.begin(), question.end());
-    LCRUN_ASSIGN(const auto made, stream_reply(context, run.engine, run.generate, session, prompt));
-    LCRUN_TRY(finish_reply(context, run, session, made));
+    LCRUN_TRY(answer(context, run, session, source, {prompt, static_cast<int64_t>(text.size())}));
   }
   return {};
 }

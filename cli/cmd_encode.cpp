@@ -126,7 +126,12 @@ Status encode_command(Context& context) {
   LCRUN_ASSIGN(const auto engine, open_engine(context, false));
   const auto [use_chat, source] = chat_choice(options, engine);
   LCRUN_ASSIGN(const auto layout, runtime::PromptLayout::create(engine.tokenizer, use_chat, source));
-  encoding.text = {use_chat, use_chat ? source : "", options.system_prompt, options.file, text.size()};
+  encoding.text = {use_chat,
+                   use_chat ? source : "",
+                   options.system_prompt,
+                   options.file,
+                   text.size(),
+                   runtime::text_in_prompt(text).size()};
   LCRUN_ASSIGN(encoding.tokens, layout.text_part({text, "", "", options.system_prompt}));
   if (encoding.tokens.empty()) {
     return make_error(Code::kUnsupported,

@@ -70,6 +70,13 @@ Result<EvalRequest> request_of(const Context& context) {
   request.first_seed = options.eval_first_seed;
   request.seeds = options.eval_seeds;
   request.system = options.system_prompt;
+  request.cites = options.cites;
+  request.driver = runtime::find_driver(options.driver);
+  request.driver_settings.window = options.driver_window;
+  request.driver_settings.keep = options.driver_keep;
+  if (request.driver != nullptr && request.task->kind == EvalKind::kLikelihood) {
+    return make_error(Code::kInvalidArgument, "--driver: {} asks nothing", name);
+  }
   if (context.parsed.is_given("answer-prefix")) request.answer_prefix = options.answer_prefix;
   if (!options.png.empty() && !request.task->has_depth) {
     return make_error(Code::kInvalidArgument, "--png: {} has no depths to draw", name);

@@ -1,8 +1,10 @@
 // lcrun run: one prompt to one reply, or a chat.
 #include <algorithm>
+#include <optional>
 
 #include "cli/chat.hpp"
 #include "cli/command.hpp"
+#include "cli/drive.hpp"
 #include "cli/reply.hpp"
 #include "cli/session_store.hpp"
 #include "cli/setup.hpp"
@@ -17,14 +19,20 @@ using runtime::Options;
 using runtime::PromptLayout;
 using runtime::PromptRequest;
 
-// What the prompt is made of; reads -f and, without any prompt and away from a terminal, standard input.
-Result<PromptRequest> prompt_of(const Context& context) {
+PromptRequest request_without_text(const Context& context) {
   const Options& options = context.options();
   PromptRequest request;
   const auto text = [&](const std::string& raw) { return options.escape ? runtime::process_escapes(raw) : raw; };
   request.question = text(options.prompt);
   request.system = text(options.system_prompt);
   request.answer_prefix = options.answer_prefix;
+  return request;
+}
+
+// What the prompt is made of; reads -f and, without any prompt and away from a terminal, standard input.
+Result<PromptRequest> prompt_of(const Context& context) {
+  const Options& options = context.options();
+  PromptRequest request = request_without_text(context);
   const bool has_prompt = context.parsed.is_given("prompt");
   const bool has_file = context.parsed.is_given("file");
   if (has_file) {
@@ -64,11 +72,21 @@ Status reply_once(const Context& context, Run& run, const PromptLayout& layout, 
   const int64_t n_predict = std::max<int64_t>(context.options().n_predict, 1);
   LCRUN_ASSIGN(auto session, open_session(context, run.engine, {0, n_prompt + n_predict}));
   LCRUN_TRY(resume_session(context, session));
+  std::optional<runtime::CitationWatch> watch;
+  const bool has_border = !request.text.empty() && !request.question.empty() && made_prompt.text_tokens > 0;
+  if (has_border && wants_citations(context)) watch.emplace(session, made_prompt.text_tokens, n_prompt);
   const auto reply = stream_reply(context, run.engine, run.generate, session, prompt);
   // What was read is kept also when the reply was stopped, or nobody took it.
   const Status kept = keep_session(context, session, {});
   LCRUN_ASSIGN(const auto made, reply);
-  LCRUN_TRY(finish_reply(context, run, session, made));
+  ReplyExtras extras;
+  if (watch.has_value()) {
+    const auto text = std::span(prompt).first(static_cast<size_t>(made_prompt.text_tokens));
+    const uint64_t bytes = runtime::text_in_prompt(request.text).size();
+    extras.citations =
+        watch->cite(*run.engine.tokenizer, prompt, runtime::passages_of(*run.engine.tokenizer, text, bytes));
+  }
+  LCRUN_TRY(finish_reply(context, run, session, made, extras));
   return kept;
 }
 
@@ -81,6 +99,12 @@ Status run_command(Context& context) {
     const std::string& model = context.options().model;
     if (!model.empty() && !posix_file_system().exists(model)) {
       return make_error(Code::kBadModel, "{}: open failed: No such file or directory", model);
+    }
+    LCRUN_ASSIGN(const runtime::Driver* const driver, driver_of(context));
+    if (driver != nullptr) {
+      LCRUN_TRY(prepare_run(context, run));
+      LCRUN_ASSIGN(const auto layout, layout_of(context, run.engine));
+      return drive(context, run, layout, *driver, request_without_text(context));
     }
     // Read before the model is: a mistake in the prompt shows at once.
     LCRUN_ASSIGN(const auto request, prompt_of(context));

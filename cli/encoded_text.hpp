@@ -17,6 +17,7 @@ struct EncodedText {
   std::string system;
   std::string file;  // where the text was
   uint64_t text_bytes = 0;
+  uint64_t prompt_bytes = 0;  // of them, those that lie in the prompt
 
   std::string note() const {
     Json json;
@@ -26,6 +27,7 @@ struct EncodedText {
     json["system"] = system;
     json["file"] = file;
     json["text_bytes"] = text_bytes;
+    json["prompt_bytes"] = prompt_bytes;
     return json_text(json);
   }
   // kBadSession when the note is not one of these; `path` for the message.
@@ -46,6 +48,9 @@ struct EncodedText {
     text.system = json.at("system").get<std::string>();
     text.file = json.at("file").get<std::string>();
     text.text_bytes = json.at("text_bytes").get<uint64_t>();
+    // Files of before do not say.
+    text.prompt_bytes =
+        is("prompt_bytes", &Json::is_number_unsigned) ? json.at("prompt_bytes").get<uint64_t>() : text.text_bytes;
     return text;
   }
 };

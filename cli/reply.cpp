@@ -6,6 +6,7 @@
 #include "cli/json_text.hpp"
 #include "cli/setup.hpp"
 #include "cli/signals.hpp"
+#include "src/base/format.hpp"
 #include "src/base/log.hpp"
 #include "src/kernels/ops.hpp"
 #include "src/runtime/budget.hpp"
@@ -29,6 +30,20 @@ Json io_json(const storage::PageStore* store) {
   return {{"read_bytes", store->io_stats().bytes_read},
           {"write_bytes", store->io_stats().bytes_written},
           {"hit_ratio", uses > 0 ? std::max(0.0, 1.0 - reads / uses) : 1.0}};
+}
+
+Json json_of(std::span<const runtime::Citation> citations) {
+  Json list = Json::array();
+  for (const runtime::Citation& citation : citations) {
+    const runtime::TextPlace& place = citation.place;
+    list.push_back({{"first_byte", place.first_byte},
+                    {"last_byte", std::max(place.end_byte, place.first_byte + 1) - 1},
+                    {"first_line", place.first_line},
+                    {"last_line", place.last_line},
+                    {"share", citation.share},
+                    {"text", citation.text}});
+  }
+  return list;
 }
 
 Json json_of(const Generated& made, const Engine& engine, const Session& session, uint64_t seed) {
@@ -140,15 +155,44 @@ Result<Generated> stream_reply(const Context& context, const Engine& engine, con
   return made;
 }
 
-Status finish_reply(const Context& context, const Run& run, const Session& session, const Generated& made) {
+bool wants_citations(const Context& context) { return context.options().json || context.options().stats; }
+
+std::string citation_lines(std::span<const runtime::Citation> citations) {
+  std::string text;
+  for (const runtime::Citation& citation : citations) {
+    const auto& [first_byte, end_byte, first, last] = citation.place;
+    if (!text.empty()) text += ", ";
+    text += first == last ? format("line {}", first) : format("lines {}-{}", first, last);
+    text += format(" ({} %)", static_cast<int64_t>(citation.share * 100 + 0.5));
+  }
+  return text.empty() ? "nothing of the text" : text;
+}
+
+Status finish_reply(const Context& context, const Run& run, const Session& session, const Generated& made,
+                    const ReplyExtras& extras) {
+  const auto& [citations, driver] = extras;
   const Options& options = context.options();
   if (options.json) {
-    LCRUN_TRY(context.out.write(json_text(json_of(made, run.engine, session, run.seed)) + "\n"));
+    Json json = json_of(made, run.engine, session, run.seed);
+    if (citations.has_value()) json["citations"] = json_of(*citations);
+    if (!driver.name.empty()) {
+      json["driver"] = {
+          {"name", driver.name}, {"text_tokens", driver.text_tokens}, {"kept_tokens", driver.kept_tokens}};
+    }
+    LCRUN_TRY(context.out.write(json_text(json) + "\n"));
   } else if (stdout_is_terminal()) {
     // A pipe gets the text alone; a terminal's next prompt belongs on a line of its own.
     LCRUN_TRY(context.out.write("\n"));
   }
-  if (options.stats) print_stats(made, run.engine, session);
+  if (options.stats) {
+    print_stats(made, run.engine, session);
+    if (!driver.name.empty()) {
+      std::fprintf(stderr, "driver   %.*s: %lld of %lld tokens kept\n", static_cast<int>(driver.name.size()),
+                   driver.name.data(), static_cast<long long>(driver.kept_tokens),
+                   static_cast<long long>(driver.text_tokens));
+    }
+    if (citations.has_value()) std::fprintf(stderr, "read     %s\n", citation_lines(*citations).c_str());
+  }
   return {};
 }
 

@@ -3,11 +3,13 @@
 // Thread rule: the main thread.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "cli/command.hpp"
+#include "src/runtime/citations.hpp"
 #include "src/runtime/engine.hpp"
 #include "src/runtime/generate.hpp"
 #include "src/runtime/session.hpp"
@@ -37,8 +39,21 @@ Result<runtime::Generated> stream_reply(const Context& context, const runtime::E
                                         const runtime::GenerateOptions& generate, runtime::Session& session,
                                         std::span<const runtime::Token> prompt);
 
+// Does somebody look at citations?
+bool wants_citations(const Context& context);
+// "lines 812-815 (41 %), line 90 (5 %)".
+std::string citation_lines(std::span<const runtime::Citation> citations);
+
 // What follows the text: the JSON object of --json, the end of the line, the counters of --stats.
+struct ReplyExtras {
+  std::optional<std::vector<runtime::Citation>> citations;  // where there is a text to cite
+  struct {
+    std::string_view name;  // "": none
+    int64_t text_tokens = 0;
+    int64_t kept_tokens = 0;
+  } driver;
+};
 Status finish_reply(const Context& context, const Run& run, const runtime::Session& session,
-                    const runtime::Generated& made);
+                    const runtime::Generated& made, const ReplyExtras& extras = {});
 
 }  // namespace lcrun::cli

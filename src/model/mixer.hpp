@@ -13,6 +13,7 @@
 
 #include "ggufish/model_file.hpp"
 #include "src/attention/policy.hpp"
+#include "src/attention/probe.hpp"
 #include "src/base/result.hpp"
 #include "src/base/tensor.hpp"
 #include "src/base/workspace.hpp"
@@ -42,6 +43,8 @@ struct StepContext {
   int64_t pos0 = 0;   // position of the first row
   bool asks = false;  // the rows are a question or an answer; all of them read alike (Attention::reading)
   attention::AttentionStats* stats = nullptr;
+  attention::AttnProbe* probe = nullptr;  // counts what heads attend to; may be null
+  int64_t layer = 0;                      // whose turn it is
   CacheOptions cache;
   int n_threads = 1;
   Workspace* scratch = nullptr;                 // shared by layers; each takes and gives back by mark

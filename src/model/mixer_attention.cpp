@@ -382,20 +382,26 @@ Status AttentionMixer::attend(storage::LayerState& state, const StepContext& ste
   attention::Reading reading = chooses ? step.cache.attention->reading(step.pos0, step.asks) : attention::Reading();
   const attention::Slide& slide = step.cache.slide;
   if (window_ == 0) reading = slide.past_end(reading, step.pos0);
+  attention::AttnProbe* probe = nullptr;  // windows say nothing of a long text
+  if (window_ == 0 && step.probe != nullptr && step.probe->wants(step.layer, step.pos0, q.rows)) probe = step.probe;
   if (reading.role == Role::kDense && reading.gone_until == 0) {
-    return attention::attend(p, kv, step.pos0, q, o, scratch, step.n_threads);
+    LCRUN_TRY(attention::attend(p, kv, step.pos0, q, o, scratch, step.n_threads));
+    return probe != nullptr ? probe->observe_dense(step.layer, p, kv, step.pos0, q) : Status();
   }
   if (reading.role == Role::kDense) {
     const attention::Segment segments[] = {{0, slide.sinks, reading.gone_until - slide.sinks},
                                            {reading.gone_until, step.pos0 + q.rows}};
     const attention::Plan plan{slide.sinks > 0 ? std::span(segments) : std::span(segments).last(1)};
-    return attention::execute(p, kv, plan, step.pos0, q, o, scratch, step.n_threads);
+    LCRUN_TRY(attention::execute(p, kv, plan, step.pos0, q, o, scratch, step.n_threads));
+    const attention::PlanTile tile{0, q.rows, -1, plan.segments};
+    return probe != nullptr ? probe->observe(step.layer, p, kv, {{&tile, 1}}, step.pos0, q) : Status();
   }
   const size_t mark = scratch.mark();
   if (reading.role == Role::kStream) {
     const auto plan = attention::plan_stream(reading, step.pos0, q.rows, scratch);
     count(step, plan, p, q.rows);
-    return attention::execute(p, kv, plan, step.pos0, q, o, scratch, step.n_threads);
+    LCRUN_TRY(attention::execute(p, kv, plan, step.pos0, q, o, scratch, step.n_threads));
+    return probe != nullptr ? probe->observe(step.layer, p, kv, plan, step.pos0, q) : Status();
   }
   const auto index = index_of(step.cache, p.rotary);
   for (int64_t row = 0; row < q.rows; row += attention::kAskQueries) {
@@ -409,6 +415,7 @@ Status AttentionMixer::attend(storage::LayerState& state, const StepContext& ste
     count(step, plan, p, n);
     const MatView out{o.row(row), n, o.cols, o.stride};
     LCRUN_TRY(attention::execute(p, kv, plan, step.pos0 + row, queries, out, scratch, step.n_threads));
+    if (probe != nullptr) LCRUN_TRY(probe->observe(step.layer, p, kv, plan, step.pos0 + row, queries));
     scratch.release(mark);
   }
   return {};

@@ -52,6 +52,19 @@ Result<Layer> load_layer(const MixerBuild& build) {
   return layer;
 }
 
+// A layer that a step does not run has rows all the same: nobody reads them.
+Status leave_out(storage::LayerState& state, int64_t tokens) {
+  for (storage::Region& region : state.regions) {
+    if (region.spec().kind == storage::RegionKind::kFixed) {
+      LCRUN_TRY(region.prepare_fixed());
+    } else {
+      LCRUN_TRY(region.reserve_rows(region.spec().rows_of(tokens) - region.rows()));
+    }
+    region.release();
+  }
+  return {};
+}
+
 }  // namespace
 
 struct Model::Impl {
@@ -270,6 +283,7 @@ Result<MatView> Model::forward(std::span<const Token> tokens, storage::SequenceS
   context.rope_frequencies = step.rope_frequencies_;
   context.asks = asked;
   context.stats = &step.stats_;
+  context.probe = step.probe_;
 
   step.scratch_.reset();
   const int64_t n = config.d_model;
@@ -277,7 +291,10 @@ Result<MatView> Model::forward(std::span<const Token> tokens, storage::SequenceS
   const MatView normed{step.scratch_.take<float>(rows * n).data(), rows, n, n};
   const MatView added{step.scratch_.take<float>(rows * n).data(), rows, n, n};
   impl_->embed(tokens, x, context.n_threads);
-  for (int64_t i = 0; i < config.n_layers; ++i) {
+  const int64_t n_run = step.probe_ != nullptr ? step.probe_->layers_to_run(config.n_layers) : config.n_layers;
+  for (int64_t i = n_run; i < config.n_layers; ++i) LCRUN_TRY(leave_out(state.layer(i), context.pos0 + rows));
+  for (int64_t i = 0; i < n_run; ++i) {
+    context.layer = i;
     if (step.options_.cancel != nullptr && step.options_.cancel->load(std::memory_order_relaxed)) {
       return make_error(Code::kCancelled, "stopped");
     }

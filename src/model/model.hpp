@@ -46,6 +46,8 @@ class Step {
   const StepOptions& options() const { return options_; }
   const attention::AttentionStats& stats() const { return stats_; }
   uint64_t memory_bytes() const;
+  // What the next steps' heads attend to is counted there (null: nowhere). It must outlive them.
+  void watch(attention::AttnProbe* probe) { probe_ = probe; }
 
  private:
   friend class Model;
@@ -57,6 +59,7 @@ class Step {
   std::vector<std::span<const float>> rope_views_;
   std::vector<RopeFrequencies> rope_frequencies_;
   attention::AttentionStats stats_;
+  attention::AttnProbe* probe_ = nullptr;
 };
 
 // A choice of attention completed for a model and a context; null: dense. kInvalidArgument: an unknown name.

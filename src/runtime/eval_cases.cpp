@@ -49,6 +49,7 @@ Status finish_case(const EvalRequest& request, const text::Tokenizer& tokenizer,
   const Prefix prefix = prefix_for(tokenizer, wanted, item.answers.front());
   made.adds_blank = prefix.adds_blank;
   made.answers = item.answers;
+  made.asked = item.question;
   const std::string question = is_plain ? item.question + "\n" : item.question;
   LCRUN_ASSIGN(made.question, layout.question_part(question, request.system, prefix.text));
   return {};

@@ -16,6 +16,7 @@
 
 #include "src/base/file.hpp"
 #include "src/base/result.hpp"
+#include "src/runtime/driver.hpp"
 #include "src/runtime/eval_haystack.hpp"
 #include "src/runtime/eval_tasks.hpp"
 #include "src/runtime/prompt.hpp"
@@ -39,6 +40,7 @@ struct EvalCase {
   int64_t n_text = 0;                              // tokens of it that are used
   std::vector<Replacement> hidden;                 // positions in base
   std::vector<Token> question;                     // the question, the end of the turn, the answer's prefix
+  std::string asked;                               // the question in words
   std::vector<std::string> answers;
   bool adds_blank = false;  // the reply begins with the blank that the prefix would have ended in
 
@@ -74,6 +76,9 @@ struct EvalRequest {
   int64_t seeds = 1;
   std::string system;
   std::optional<std::string> answer_prefix;  // instead of the task's own
+  const Driver* driver = nullptr;            // what arranges the texts; null: they are read as they are
+  DriverSettings driver_settings;
+  bool cites = false;  // also scores whether what was hidden is among the citations
 
   // Depths of this task: {-1} if it has none.
   std::vector<int64_t> task_depths() const;

@@ -6,6 +6,7 @@
 
 #include "src/base/format.hpp"
 #include "src/kernels/ops.hpp"
+#include "src/runtime/citations.hpp"
 #include "src/runtime/eval_sharing.hpp"
 #include "src/runtime/generate.hpp"
 
@@ -16,14 +17,6 @@ using Clock = std::chrono::steady_clock;
 
 // Texts of neighbouring seeds begin this far apart: other sentences, and not much more haystack.
 constexpr int64_t kSeedStride = 2048;
-
-GenerateOptions greedy(int64_t n_predict) {
-  GenerateOptions options;
-  options.n_predict = n_predict;
-  options.sampling.temp = 0;
-  options.sampling.repeat_penalty = 1;
-  return options;
-}
 
 double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
@@ -65,6 +58,30 @@ std::string_view scored_part(const EvalTask& task, const EvalCase& made, std::st
   return reply.substr(0, reply.find('\n'));
 }
 
+// The share of the hidden sentences that citations name.
+double are_cited(const text::Tokenizer& tokenizer, const EvalCase& made, std::span<const Token> prompt,
+                 const CitationWatch& watch) {
+  const auto text = prompt.first(static_cast<size_t>(made.n_text));
+  const auto citations = watch.cite(tokenizer, prompt, passages_of(tokenizer, text, UINT64_MAX));
+  double named = 0;
+  for (const Replacement& hidden : made.hidden) {
+    named += std::any_of(citations.begin(), citations.end(), [&](const Citation& citation) {
+      return citation.begin < hidden.end() && hidden.at < citation.end;
+    });
+  }
+  return made.hidden.empty() ? 0 : named / static_cast<double>(made.hidden.size());
+}
+
+}  // namespace
+
+GenerateOptions greedy_options(int64_t n_predict) {
+  GenerateOptions options;
+  options.n_predict = n_predict;
+  options.sampling.temp = 0;
+  options.sampling.repeat_penalty = 1;
+  return options;
+}
+
 EvalRecord record_of(const EvalTask& task, const EvalCase& made, const Generated& reply, const std::string& attention) {
   EvalRecord record;
   record.key = made.key;
@@ -81,12 +98,11 @@ EvalRecord record_of(const EvalTask& task, const EvalCase& made, const Generated
   return record;
 }
 
-}  // namespace
-
-Status run_cases(Session& session, const text::Tokenizer& tokenizer, const EvalTask& task,
+Status run_cases(Session& session, const text::Tokenizer& tokenizer, const EvalRequest& request,
                  std::span<const EvalCase> cases, const std::string& attention, const EvalSink& sink,
                  const ProgressCallback& progress) {
-  const GenerateOptions options = greedy(task.n_predict);
+  const EvalTask& task = *request.task;
+  const GenerateOptions options = greedy_options(task.n_predict);
   const int64_t total = tokens_to_read(cases);
   SharedReading sharing(session, cases);
   CaseProgress done(sharing, cases, total, progress);
@@ -107,10 +123,14 @@ Status run_cases(Session& session, const text::Tokenizer& tokenizer, const EvalT
     const auto case_progress = [&](int64_t n, int64_t) { return done.update(n - session.reused_tokens()); };
     GenerateOptions asking = options;
     asking.ask_from = made.n_text;
-    LCRUN_ASSIGN(const auto reply, generate(session, tokenizer, made.prompt(), asking, {}, case_progress));
+    const std::vector<Token> prompt = made.prompt();
+    std::optional<CitationWatch> watch;
+    if (request.cites) watch.emplace(session, made.n_text, made.prompt_tokens());
+    LCRUN_ASSIGN(const auto reply, generate(session, tokenizer, prompt, asking, {}, case_progress));
     // A reply that was cut short is no result.
     if (reply.stop == StopReason::kInterrupted) return make_error(Code::kCancelled, "the evaluation was stopped");
     EvalRecord record = record_of(task, made, reply, attention);
+    if (watch.has_value()) record.scores.emplace_back("cited", are_cited(tokenizer, made, prompt, *watch));
     const int64_t asked = reply.timings.prompt_tokens - reply.timings.cached_tokens;
     done.finish(asked);
     if (sharing.is_worth_it()) {

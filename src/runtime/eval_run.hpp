@@ -12,6 +12,7 @@
 #include "src/base/result.hpp"
 #include "src/runtime/eval_cases.hpp"
 #include "src/runtime/eval_results.hpp"
+#include "src/runtime/generate.hpp"
 #include "src/runtime/session.hpp"
 #include "src/text/tokenizer.hpp"
 
@@ -21,9 +22,13 @@ namespace lcrun::runtime {
 using EvalSink = std::function<Status(const EvalRecord& record)>;
 
 // Answers the cases in their order, greedily; `attention` goes into the keys. Progress: tokens of all cases.
-Status run_cases(Session& session, const text::Tokenizer& tokenizer, const EvalTask& task,
+Status run_cases(Session& session, const text::Tokenizer& tokenizer, const EvalRequest& request,
                  std::span<const EvalCase> cases, const std::string& attention, const EvalSink& sink,
                  const ProgressCallback& progress = {});
+
+// What a reply to a case is worth.
+EvalRecord record_of(const EvalTask& task, const EvalCase& made, const Generated& reply, const std::string& attention);
+GenerateOptions greedy_options(int64_t n_predict);
 
 // Likelihood by position: the mean NLL of the last kLikelihoodTokens tokens before each length (all of them where the
 // last length is nearer), in one reading of a text. One record a length, with the scores nll and ppl.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "src/base/format.hpp"
+#include "src/runtime/eval_drive.hpp"
 #include "src/runtime/eval_prose.hpp"
 #include "storage/snapshot_format.hpp"
 
@@ -60,6 +61,7 @@ Result<Evaluation> Evaluation::create(const EvalRequest& request, const EvalSour
   Evaluation made;
   made.request_ = request;
   made.tokenizer_ = std::move(tokenizer);
+  made.layout_ = layout;
   if (request.task->kind == EvalKind::kQuestions) {
     LCRUN_ASSIGN(made.batches_, question_cases(request, *made.tokenizer_, layout, source.questions));
     return made;
@@ -126,8 +128,14 @@ Status Evaluation::run_batches(const std::string& attention, const EvalRecords& 
     if (left.empty()) continue;
     const int64_t tokens = runtime::tokens_to_read(left);
     const auto batch_progress = [&](int64_t read, int64_t) { return !progress || progress(before + read, total); };
+    if (request_.driver != nullptr) {
+      const auto scaled = [&](int64_t read, int64_t all) { return batch_progress(read * tokens / all, tokens); };
+      LCRUN_TRY(run_driven_cases(open, *tokenizer_, *layout_, request_, left, attention, sink, scaled));
+      before += tokens;
+      continue;
+    }
     LCRUN_ASSIGN(auto session, open(batch.n_ctx));
-    LCRUN_TRY(run_cases(session, *tokenizer_, *request_.task, left, attention, sink, batch_progress));
+    LCRUN_TRY(run_cases(session, *tokenizer_, request_, left, attention, sink, batch_progress));
     before += tokens;
   }
   return {};

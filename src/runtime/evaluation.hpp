@@ -15,6 +15,7 @@
 
 #include "src/base/file.hpp"
 #include "src/base/result.hpp"
+#include "src/runtime/driver.hpp"
 #include "src/runtime/eval_cases.hpp"
 #include "src/runtime/eval_results.hpp"
 #include "src/runtime/eval_run.hpp"
@@ -35,8 +36,6 @@ struct EvalSource {
 Result<EvalSource> read_eval_source(FileSystem& fs, const EvalRequest& request, const std::string& haystack,
                                     const std::string& questions);
 
-// A session that holds n_ctx tokens.
-using SessionOpener = std::function<Result<Session>(int64_t n_ctx)>;
 using EvalRecords = std::map<EvalKey, EvalRecord>;
 
 class Evaluation {
@@ -66,8 +65,9 @@ class Evaluation {
 
   EvalRequest request_;
   std::shared_ptr<const text::Tokenizer> tokenizer_;
-  std::vector<EvalBatch> batches_;    // kHidden, kQuestions
-  std::optional<Haystack> haystack_;  // kLikelihood
+  std::optional<PromptLayout> layout_;  // for drivers
+  std::vector<EvalBatch> batches_;      // kHidden, kQuestions
+  std::optional<Haystack> haystack_;    // kLikelihood
 };
 
 }  // namespace lcrun::runtime

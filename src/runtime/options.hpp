@@ -80,6 +80,9 @@ struct Options {
   std::string prefill = "auto";
   std::string extend = "auto";
   std::string driver = "none";
+  int64_t driver_window = 1024;
+  int64_t driver_keep = 0;
+  std::string compress;
 
   // Output.
   bool json = false;
@@ -117,6 +120,7 @@ struct Options {
   double threshold = 0;
   std::string eval_out;
   std::string png;
+  bool cites = false;
 
   // inspect, plugins.
   bool kernels = false;

@@ -13,12 +13,6 @@ using text::RenderedSpan;
 
 constexpr std::string_view kBlankLine = "\n\n";
 
-// Line ends at the end of a text, so that exactly one blank line parts it from the question.
-std::string_view without_last_line_ends(std::string_view text) {
-  const size_t last = text.find_last_not_of("\r\n");
-  return last == std::string_view::npos ? std::string_view() : text.substr(0, last + 1);
-}
-
 // Templates trim what a message says; a question is trimmed here so that its end can be found again.
 std::string_view without_last_blanks(std::string_view text) {
   const size_t last = text.find_last_not_of(" \t\r\n");
@@ -120,7 +114,7 @@ std::vector<Token> PromptLayout::encode(const std::vector<RenderedSpan>& spans, 
 }
 
 Result<PromptLayout::Parts> PromptLayout::chat_parts(const PromptRequest& request) const {
-  const std::string_view text = without_last_line_ends(request.text);
+  const std::string_view text = text_in_prompt(request.text);
   const std::string_view question = without_last_blanks(request.question);
   std::string tail;
   if (!text.empty() && !question.empty()) tail = std::string(kBlankLine) + std::string(question);
@@ -150,7 +144,7 @@ PromptLayout::Parts PromptLayout::plain_parts(const PromptRequest& request) cons
     parts.before = encode({{request.text, true}}, true);
     return parts;
   }
-  parts.before = encode({{std::string(without_last_line_ends(request.text)), true}}, true);
+  parts.before = encode({{std::string(text_in_prompt(request.text)), true}}, true);
   parts.after = encode({{std::string(kBlankLine) + request.question, true}}, false);
   return parts;
 }
@@ -202,6 +196,30 @@ Result<PromptLayout::Turn> PromptLayout::next_turn(const std::vector<ChatMessage
   turn.tokens = turn.from_start ? encode(spans, true) : encode(spans_from(spans, rendered_before.size()), false);
   rendered_before = whole;
   return turn;
+}
+
+Result<std::vector<Token>> PromptLayout::frame(const std::string& system) const {
+  constexpr std::string_view kText = "Any text.";
+  if (!use_chat_) return encode({}, true);
+  std::vector<ChatMessage> messages;
+  if (!system.empty()) messages.push_back({"system", system});
+  messages.push_back({"user", std::string(kText)});
+  LCRUN_ASSIGN(const auto spans, render(messages));
+  // The message's own text, not the same words in a system prompt.
+  size_t at = 0;
+  size_t found = std::string::npos;
+  for (const RenderedSpan& span : spans) {
+    if (!span.trusted && span.text == kText) found = at;
+    at += span.text.size();
+  }
+  if (found == std::string::npos) return std::vector<Token>();
+  return encode(spans_until(spans, found), true);
+}
+
+// Exactly one blank line parts a text from its question.
+std::string_view text_in_prompt(std::string_view text) {
+  const size_t last = text.find_last_not_of("\r\n");
+  return last == std::string_view::npos ? std::string_view() : text.substr(0, last + 1);
 }
 
 std::string process_escapes(std::string_view text) {

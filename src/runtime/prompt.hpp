@@ -44,6 +44,9 @@ class PromptLayout {
   // Only the tokens of the part before the question: a prefix of single() for every question.
   Result<std::vector<Token>> text_part(const PromptRequest& request) const;
 
+  // What text_part() has before the text, whatever the text: its tokens and those of the text make text_part(), where
+  // the text begins with a word of its own. Empty where a template rewrites the message.
+  Result<std::vector<Token>> frame(const std::string& system) const;
   // What single() has after text_part(), whatever the text: the question, the end of the turn, the answer's prefix.
   Result<std::vector<Token>> question_part(const std::string& question, const std::string& system,
                                            const std::string& answer_prefix) const;
@@ -73,6 +76,9 @@ class PromptLayout {
   std::shared_ptr<const text::ChatTemplate> template_;  // null: render_plain
   bool use_chat_ = false;
 };
+
+// What of a text that a question follows lies in the prompt: all but the line ends at its end.
+std::string_view text_in_prompt(std::string_view text);
 
 // "\n" and the like in -p (--escape).
 std::string process_escapes(std::string_view text);

@@ -125,6 +125,11 @@ attention::AttentionStats Session::attention_stats() const {
   return stats;
 }
 
+void Session::watch(attention::AttnProbe* probe) {
+  prompt_step_.watch(probe);
+  decode_step_.watch(probe);
+}
+
 bool Session::is_asked(int64_t pos) const {
   const auto after = std::upper_bound(asked_.begin(), asked_.end(), pos,
                                       [](int64_t wanted, const Asked& asked) { return wanted < asked.begin; });

@@ -98,6 +98,9 @@ class Session {
   // What queries that were not dense have read so far; the policy they follow (null: dense).
   attention::AttentionStats attention_stats() const;
   const attention::Attention* attention() const { return options_.cache.attention.get(); }
+  // Counts from now on what heads attend to (null: no more). The probe must outlive that. After steps that left layers
+  // out, clear() comes before anything else is made of the session.
+  void watch(attention::AttnProbe* probe);
 
   // A session file (docs/formats.md). The first save to a file writes it whole and renames it; those after it add what
   // is new. kBadSession: the file is sealed. After any error the file is what it was, and the session goes on.

@@ -24,7 +24,7 @@ class Options(CliCase):
         self.assertIn(b"LLAMA_ARG_CTX_SIZE", done.stderr)
 
     def test_what_a_later_version_does_is_refused(self):
-        for arguments in (["--driver", "rag"], ["--extend", "yarn"]):
+        for arguments in (["--extend", "dca"], ["--extend", "yarn"]):
             with self.subTest(arguments):
                 done = self.run_cli("-m", self.model(), "-p", "x", *arguments, status=UNSUPPORTED)
                 self.assertIn(b"not available in this version; supported: ", done.stderr)

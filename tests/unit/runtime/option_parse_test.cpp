@@ -99,7 +99,7 @@ TEST_CASE("values out of range name the option and what is allowed", "[runtime][
 }
 
 TEST_CASE("what a later version will do is refused, never ignored", "[runtime][options]") {
-  const std::vector<std::vector<std::string>> later = {{"--driver", "rag"}, {"--extend", "yarn"}};
+  const std::vector<std::vector<std::string>> later = {{"--extend", "yarn"}, {"--extend", "dca"}};
   for (const auto& args : later) {
     INFO(args[0]);
     const Error error = error_of("run", args);
