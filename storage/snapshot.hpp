@@ -44,7 +44,7 @@ struct SaveRequest {
   bool seal = false;  // the last commit that the file takes
   int n_threads = 1;
   bool without_state = false;  // no pages and no tables: what the opaque sections hold is all that is kept
-  SnapshotStamp last;  // the commit at `path` that state.saved_tokens() speaks of, if there is one
+  SnapshotStamp last;          // the commit at `path` that state.saved_tokens() speaks of, if there is one
 };
 
 struct SaveReport {

@@ -26,10 +26,10 @@ namespace {
 
 using kernels::kKvBlock;
 
-constexpr int64_t kFewQueries = 8;  // batches up to this split keys over threads instead of queries
-constexpr int64_t kWaveSpans = 32;  // most spans of a wave in that case
-constexpr size_t kMostRanges = 64;  // apart from each other in a wave of paged blocks, at most 128
-constexpr int64_t kPartSpans = 8;   // of which one worker takes up to this many
+constexpr int64_t kFewQueries = 8;           // batches up to this split keys over threads instead of queries
+constexpr int64_t kWaveSpans = 32;           // most spans of a wave in that case
+constexpr size_t kMostRanges = 64;           // apart from each other in a wave of paged blocks, at most 128
+constexpr int64_t kPartSpans = 8;            // of which one worker takes up to this many
 constexpr int64_t kNotGathered = INT64_MIN;  // no shift
 
 struct Needs {
@@ -101,9 +101,7 @@ class Executor {
   // The widest gap of the plan, in whole spans, is not counted.
   void find_gap();
   int64_t span_at(int64_t i) const { return i < gap_first_ ? i : i + gap_spans_; }
-  int64_t index_of(int64_t span) const {
-    return span < gap_first_ ? span : std::max(gap_first_, span - gap_spans_);
-  }
+  int64_t index_of(int64_t span) const { return span < gap_first_ ? span : std::max(gap_first_, span - gap_spans_); }
 
   const AttnParams& params_;
   storage::Region& kv_;
@@ -131,9 +129,8 @@ void Executor::find_gap() {
 std::span<const storage::BlockRange> Executor::ranges_of(const Wave& wave) {
   size_t n = 0;
   for (const Segment& segment : plan_.segments) {
-    storage::BlockRange range{
-        std::max(segment.first_row / kKvBlock, span_at(wave.first) * kSpanBlocks),
-        std::min(ceil_div(segment.end_row, kKvBlock), (span_at(wave.end - 1) + 1) * kSpanBlocks)};
+    storage::BlockRange range{std::max(segment.first_row / kKvBlock, span_at(wave.first) * kSpanBlocks),
+                              std::min(ceil_div(segment.end_row, kKvBlock), (span_at(wave.end - 1) + 1) * kSpanBlocks)};
     if (n > 0) range.first = std::max(range.first, ranges_[n - 1].end);
     if (range.first >= range.end) continue;
     if (n > 0 && range.first == ranges_[n - 1].end) {

@@ -21,7 +21,7 @@ constexpr int64_t kQueryPlace = 128;
 
 constexpr IndexKind kKinds[] = {
     {"scan4", 1, IndexReduce::kMean, DType::kQ4_0,
-     "every key in 4 bits; finds the most, 38 bytes a token and head of 64"},
+     "every key in 4 bits; finds the most, 35 bytes a token and head of 64"},
     {"scan8", 1, IndexReduce::kMean, DType::kQ8_0, "every key in 8 bits"},
     {"sub4", 4, IndexReduce::kMean, DType::kQ8_0, "means of 4 keys"},
     {"sub8", 8, IndexReduce::kMean, DType::kQ8_0, "means of 8 keys: enough for heads of 128 and more"},
@@ -81,7 +81,10 @@ const IndexKind* find_index_kind(std::string_view name) {
   return nullptr;
 }
 
-uint64_t BlockIndex::part_bytes() const { return key_part_bytes(dtype(), row_dim()); }
+uint64_t BlockIndex::part_bytes() const {
+  if (has_planes()) return static_cast<uint64_t>(kernels::PlanePart::bytes(row_dim()));
+  return key_part_bytes(dtype(), row_dim());
+}
 
 storage::RegionSpec BlockIndex::region() const {
   storage::RegionSpec spec;
@@ -111,8 +114,8 @@ void BlockIndex::make_rows(int64_t b, const std::byte* kv_block, storage::Region
       reduce_dim(*kind_, keys + d * kKvBlock, dim, k_dim, rows + d);
     }
     std::byte* part = to + static_cast<uint64_t>(head) * part_bytes();
-    if (dtype() == DType::kQ4_0) {
-      encode_shared_keys(rows, dim, part);
+    if (has_planes()) {
+      encode_planes(rows, dim, part);
       continue;
     }
     const auto encode = kernels::active().attention.encode_k[kv_index(dtype())];
@@ -124,6 +127,7 @@ void BlockIndex::read_rows(int64_t b, int64_t kv_head, const storage::Region& in
   const int64_t n_rows = rows_per_block();
   const int64_t first = b * n_rows;
   const std::byte* part = index.block(first / kKvBlock) + static_cast<uint64_t>(kv_head) * part_bytes();
+  if (has_planes()) return decode_planes(part, row_dim(), rows);
   const KvLayout layout{1, row_dim(), row_dim(), dtype(), DType::kF16};
   std::vector<float> keys(static_cast<size_t>(row_dim() * kKvBlock));
   decode_keys(layout, part, 1, keys.data());
@@ -133,11 +137,47 @@ void BlockIndex::read_rows(int64_t b, int64_t kv_head, const storage::Region& in
   }
 }
 
-void BlockIndex::turn_queries(const float* q, int64_t n, int64_t pos, float scale, float* out) const {
+uint64_t BlockIndex::queries_bytes(int64_t n) const {
+  const int64_t dim = row_dim();
+  return Workspace::bytes_of<float>(n * dim) + Workspace::bytes_of<int16_t>(n * dim) + Workspace::bytes_of<float>(n) +
+         Workspace::bytes_of<uint8_t>(n * dim * 4) + Workspace::bytes_of<int16_t>(n) + Workspace::bytes_of<float>(n);
+}
+
+IndexQueries BlockIndex::take_queries(int64_t n, Workspace& scratch) const {
+  const int64_t dim = row_dim();
+  IndexQueries out;
+  out.n = n;
+  out.q = scratch.take<float>(n * dim).data();
+  if (!has_planes()) {
+    out.codes = scratch.take<int16_t>(n * dim).data();
+    out.scales = scratch.take<float>(n).data();
+    return out;
+  }
+  out.tables = {scratch.take<uint8_t>(n * dim * 4).data(), scratch.take<int16_t>(n).data(),
+                scratch.take<float>(n).data()};
+  return out;
+}
+
+IndexQueries BlockIndex::part_of(const IndexQueries& queries, int64_t first, int64_t n) const {
+  const int64_t dim = row_dim();
+  IndexQueries out;
+  out.n = n;
+  out.q = queries.q + first * dim;
+  if (has_planes()) {
+    const PlaneTables& t = queries.tables;
+    out.tables = {t.tables + first * dim * 4, t.centres + first, t.factors + first};
+  } else {
+    out.codes = queries.codes + first * dim;
+    out.scales = queries.scales + first;
+  }
+  return out;
+}
+
+void BlockIndex::turn_queries(const float* q, int64_t pos, float scale, const IndexQueries& out) const {
   const int64_t k_dim = layout_.k_dim;
   const int64_t dim = row_dim();
-  for (int64_t row = 0; row < n; ++row) {
-    float* to = out + row * dim;
+  for (int64_t row = 0; row < out.n; ++row) {
+    float* to = out.q + row * dim;
     for (int64_t d = 0; d < k_dim; ++d) to[d] = q[row * k_dim + d] * scale;
     turn(rotary_, kQueryPlace - pos, to, 1, k_dim);
     if (kind_->reduce == IndexReduce::kBounds) {
@@ -147,34 +187,67 @@ void BlockIndex::turn_queries(const float* q, int64_t n, int64_t pos, float scal
         to[d] = std::max(to[d], 0.0F);
       }
     }
-    if (is_rotated(dtype())) rotate(to, dim);
+    if (has_planes()) rotate(to, dim);
+  }
+  if (has_planes()) {
+    make_plane_tables(out.q, out.n, dim, out.tables);
+  } else if (is_quantised(dtype())) {
+    kernels::active().attention.quantize_q(out.q, out.n, dim, out.codes, out.scales);
   }
 }
 
 int64_t BlockIndex::score_floats(int64_t n) const {
-  const int64_t dim = row_dim();
-  return round_up(n * kKvBlock, 16) + round_up(n * dim / 2, 16) + round_up(n, 16) + round_up(dim, kKvBlock) +
-         dim * kKvBlock;
+  return has_planes() ? 0 : round_up(n * kKvBlock, 16) + row_dim() * kKvBlock;
 }
 
-void BlockIndex::score(const float* queries, int64_t n, int64_t kv_head, const storage::Region& index, int64_t first,
-                       int64_t end, float* scores, int64_t stride, float* scratch) const {
+// Block by block, so that memory is read as it lies.
+void BlockIndex::score_planes(const IndexQueries& queries, const storage::Region& index, int64_t first, int64_t end,
+                              float* scores, int64_t stride) const {
+  const int64_t n_heads = layout_.n_kv_heads;
+  kernels::PlaneTile tile;
+  tile.rows = queries.n / n_heads;
+  tile.dim = row_dim();
+  tile.shift = plane_shift(tile.dim);
+  const auto kernel = kernels::active().attention.plane_scores;
+  const auto bytes = static_cast<int64_t>(part_bytes());
+  for (int64_t b = first; b < end; ++b) {
+    const std::byte* block = index.block(b);
+    const std::byte* next = index.block(std::min(b + 1, end - 1));
+    for (int64_t head = 0; head < n_heads; ++head) {
+      const IndexQueries mine = part_of(queries, head * tile.rows, tile.rows);
+      tile.q = mine.q;
+      tile.tables = mine.tables.tables;
+      tile.centres = mine.tables.centres;
+      tile.factors = mine.tables.factors;
+      tile.after = next - block;  // the same head's
+      kernel(tile, block + head * bytes, scores + head * tile.rows * stride + b - first, stride);
+    }
+  }
+}
+
+void BlockIndex::score(const IndexQueries& queries, const storage::Region& index, int64_t first, int64_t end,
+                       float* scores, int64_t stride, float* scratch) const {
+  if (has_planes()) return score_planes(queries, index, first, end, scores, stride);
+  const int64_t n = queries.n / layout_.n_kv_heads;
+  for (int64_t head = 0; head < layout_.n_kv_heads; ++head) {
+    score_rows(part_of(queries, head * n, n), head, index, first, end, scores + head * n * stride, stride, scratch);
+  }
+}
+
+void BlockIndex::score_rows(const IndexQueries& queries, int64_t kv_head, const storage::Region& index, int64_t first,
+                            int64_t end, float* scores, int64_t stride, float* scratch) const {
   const kernels::AttentionSlots& kernel = kernels::active().attention;
   const int64_t dim = row_dim();
   const auto max_value = kernels::active().ops.max_value;
   const int64_t type = kv_index(dtype());
   kernels::AttnTile tile;
-  tile.rows = n;
+  tile.rows = queries.n;
   tile.k_dim = dim;
-  tile.q = queries;
+  tile.q = queries.q;
+  tile.q_codes = queries.codes;
+  tile.q_scales = queries.scales;
   tile.s = scratch;
-  auto* codes = reinterpret_cast<int16_t*>(scratch + round_up(n * kKvBlock, 16));
-  float* scales = scratch + round_up(n * kKvBlock, 16) + round_up(n * dim / 2, 16);
-  float* shared = scales + round_up(n, 16);
-  auto* keys = reinterpret_cast<std::byte*>(shared + round_up(dim, kKvBlock));
-  if (is_quantised(dtype())) kernel.quantize_q(queries, n, dim, codes, scales);
-  tile.q_codes = codes;
-  tile.q_scales = scales;
+  auto* keys = reinterpret_cast<std::byte*>(scratch + round_up(queries.n * kKvBlock, 16));
   const int64_t per_block = rows_per_block();
   const int64_t blocks_together = kKvBlock / per_block;  // of the cache, in one of the index
   for (int64_t at = first; at < end;) {
@@ -184,14 +257,13 @@ void BlockIndex::score(const float* queries, int64_t n, int64_t kv_head, const s
     tile.after_k = (group + 1) * blocks_together < end
                        ? index.block(group + 1) + static_cast<uint64_t>(kv_head) * part_bytes() - part
                        : 0;
-    if (n <= kDirectRows) {
+    if (queries.n <= kDirectRows) {
       kernel.scores[type](tile, part);
     } else {
       kernel.k_tile[type](part, dim, keys);
       kernel.scores_of_tile[type](tile, keys);
     }
-    if (dtype() == DType::kQ4_0) add_shared_scores(tile, part, kKvBlock, shared);
-    for (int64_t row = 0; row < n; ++row) {
+    for (int64_t row = 0; row < queries.n; ++row) {
       const float* s = tile.s + row * kKvBlock;
       float* out = scores + row * stride - first;
       for (int64_t b = at; b < group_end; ++b) {

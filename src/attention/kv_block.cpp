@@ -254,13 +254,6 @@ void seal_kv(const KvLayout& layout, int64_t index, const std::byte* open, std::
   }
 }
 
-void encode_shared_keys(float* rows, int64_t dim, std::byte* part) {
-  constexpr float kLargest = 1e6F;
-  for (int64_t i = 0; i < kKvBlock * dim; ++i) rows[i] = std::clamp(rows[i], -kLargest, kLargest);
-  for (int64_t i = 0; i < kKvBlock; ++i) rotate(rows + i * dim, dim);
-  encode_less_shared(rows, dim, 1, part);
-}
-
 void decode_keys(const KvLayout& layout, const std::byte* part, int64_t index, float* keys) {
   const int64_t dim = layout.k_dim;
   if (layout.k_type == DType::kF32) {

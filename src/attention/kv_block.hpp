@@ -21,8 +21,6 @@ const std::byte* shared_key(const std::byte* k_part, int64_t dim);
 // kept as it is, as the shared key of itself alone; in other blocks it is the mean of them all.
 int64_t sharing_keys(int64_t index);
 
-// 64 rows [64, dim] as Q4_0 keys, rotated and less their mean. `rows` is changed.
-void encode_shared_keys(float* rows, int64_t dim, std::byte* part);
 // All keys of one head of a block, dimension by dimension, as they were given.  // keys [k_dim, 64]
 void decode_keys(const KvLayout& layout, const std::byte* part, int64_t index, float* keys);
 

@@ -1,6 +1,7 @@
 #include "src/attention/policy.hpp"
 
 #include <algorithm>
+#include <charconv>
 
 #include "src/base/format.hpp"
 
@@ -101,10 +102,11 @@ std::vector<std::string_view> policy_names() {
   return names;
 }
 
-const Reading& Attention::reading(int64_t pos, bool is_asked) const {
+const Reading& Attention::reading(int64_t pos, bool is_asked, int64_t layer) const {
   static const Reading kDense;
   if (pos < dense_until) return kDense;
-  return is_asked ? ask : read;
+  if (!is_asked) return read;
+  return asks(layer) ? ask : near;
 }
 
 const IndexKind* Attention::index() const {
@@ -134,7 +136,37 @@ std::string Attention::describe() const {
   std::string text = format("attention {}: ", name);
   if (dense_until > 0)
     text += format("exact for the {} tokens that the model was trained on; after them ", dense_until);
-  return text + format("text will {}; questions and answers {}", words(read), words(ask));
+  text += format("text will {}; questions and answers {}", words(read), words(ask));
+  if (looks_back.empty()) return text;
+  const auto n = std::count(looks_back.begin(), looks_back.end(), true);
+  return text + format(", in {} of {} layers", n, looks_back.size());
+}
+
+Result<std::vector<int64_t>> parse_layers(const std::string& text, int64_t n_layers) {
+  std::vector<int64_t> layers;
+  if (text == "all") return layers;
+  const auto refused = [&] {
+    return make_error(Code::kInvalidArgument,
+                      "--attn-layers: found \"{}\", wanted all, or layers of 0 to {} as in 5,11,17-20", text,
+                      n_layers - 1);
+  };
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  while (true) {
+    int64_t first = 0;
+    auto number = std::from_chars(at, end, first);
+    if (number.ec != std::errc()) return refused();
+    int64_t last = first;
+    if (number.ptr != end && *number.ptr == '-') number = std::from_chars(number.ptr + 1, end, last);
+    if (number.ec != std::errc() || first < 0 || last < first || last >= n_layers) return refused();
+    for (int64_t layer = first; layer <= last; ++layer) layers.push_back(layer);
+    if (number.ptr == end) break;
+    if (*number.ptr != ',') return refused();
+    at = number.ptr + 1;
+  }
+  std::sort(layers.begin(), layers.end());
+  layers.erase(std::unique(layers.begin(), layers.end()), layers.end());
+  return layers;
 }
 
 Status check_policy(const PolicyChoice& choice) {
@@ -164,6 +196,13 @@ Result<std::shared_ptr<const Attention>> resolve_policy(const PolicyChoice& choi
     made->ask.blocks = (choice.budget + kBlock - 1) / kBlock;
   }
   if (is_auto) made->dense_until = shape.n_ctx_train;
+  made->near = made->ask;
+  if (made->near.role == Role::kSelect) made->near.role = Role::kStream;
+  LCRUN_ASSIGN(const auto layers, parse_layers(choice.layers, shape.n_layers));
+  if (!layers.empty()) {
+    made->looks_back.assign(static_cast<size_t>(shape.n_layers), false);
+    for (const int64_t layer : layers) made->looks_back[static_cast<size_t>(layer)] = true;
+  }
   if (choice.index != "auto") {
     for (Reading* reading : {&made->ask, &made->read}) {
       if (reading->role == Role::kSelect) reading->index = find_index_kind(choice.index)->name;

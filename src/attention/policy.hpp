@@ -76,7 +76,10 @@ struct PolicyChoice {
   std::string prefill = "auto";
   int64_t budget = 0;  // tokens of chosen blocks; 0: the policy's own
   std::string index = "auto";
+  std::string layers = "all";  // that look back: numbers from 0 and ranges, "5,11,17-20"
 };
+// Such a list, ascending; empty for "all". kInvalidArgument: anything else, or a layer that is not there.
+Result<std::vector<int64_t>> parse_layers(const std::string& text, int64_t n_layers);
 // Scores of all blocks are kept while blocks are chosen: room is made for so many tokens.
 constexpr int64_t kMostTokens = int64_t{1} << 26;
 
@@ -85,6 +88,7 @@ struct ModelShape {
   int64_t n_ctx = 0;
   int64_t n_ctx_train = 0;
   int64_t head_dim = 0;  // largest of layers that see everything; 0: there are none
+  int64_t n_layers = 0;
 };
 
 // A choice completed for a model and a context: what layers run by. Immutable; shared by all that belongs to a session.
@@ -95,10 +99,15 @@ struct Attention {
   int64_t dense_until = 0;  // queries at positions before it are dense
   Reading read;
   Reading ask;
+  Reading near;                  // sinks and window of `ask`: for layers that do not look back
+  std::vector<bool> looks_back;  // [n_layers]; empty: all do
 
-  const Reading& reading(int64_t pos, bool is_asked) const;
+  bool asks(int64_t layer) const { return looks_back.empty() || looks_back[static_cast<size_t>(layer)]; }
+  const Reading& reading(int64_t pos, bool is_asked, int64_t layer) const;
   // The index that layers which see everything keep; null if none.
   const IndexKind* index() const;
+  // Does this one, if it sees everything?
+  bool keeps_index(int64_t layer) const { return index() != nullptr && (read.role == Role::kSelect || asks(layer)); }
   // Most blocks that one query reads.
   int64_t blocks_at_once() const;
   // In a sentence, for people.

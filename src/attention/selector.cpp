@@ -13,7 +13,7 @@ namespace {
 
 using kernels::kKvBlock;
 
-constexpr int64_t kChunkBlocks = 512;  // of the cache, that a worker scores at a time
+constexpr int64_t kChunkBlocks = 128;  // of the cache, that a worker scores at a time
 constexpr float kNone = -3e38F;
 
 // Blocks by share, the largest first.
@@ -89,7 +89,8 @@ class Selection {
  private:
   int64_t end_of(int64_t query) const { return std::max(first_, reading_.window_begin(pos0_ + query) / kKvBlock); }
   int64_t n_scopes() const { return reading_.scope == Scope::kHead ? n_kv_heads_ : 1; }
-  void score(std::span<float> scores, Workspace& scratch) const;
+  void turn_queries(const IndexQueries& queries) const;
+  void score(const IndexQueries& queries, std::span<float> scores, Workspace& scratch) const;
   void normalise(std::span<float> scores) const;
   void choose(std::span<float> scores, std::span<Candidate> best, std::span<int32_t> counts) const;
 
@@ -108,24 +109,23 @@ class Selection {
   const int64_t n_chunks_;
 };
 
-// scores [n_kv_heads, queries, group, far blocks]
-void Selection::score(std::span<float> scores, Workspace& scratch) const {
-  const int64_t k_dim = params_.layout.k_dim;
-  const int64_t dim = index_.row_dim();
-  const int64_t far = end_ - first_;
-  const std::span<float> queries = scratch.take<float>(n_kv_heads_ * head_rows_ * dim);
-  parallel_for(n_kv_heads_ * q_.rows < 4 ? 1 : n_threads_, n_kv_heads_ * q_.rows, [&](int64_t task, int) {
+void Selection::turn_queries(const IndexQueries& queries) const {
+  const int64_t n = n_kv_heads_ * q_.rows;
+  parallel_for(n < 4 ? 1 : n_threads_, n, [&](int64_t task, int) {
     const int64_t head = task / q_.rows, t = task % q_.rows;
-    index_.turn_queries(q_.row(t) + head * group_ * k_dim, group_, pos0_ + t, params_.scale,
-                        queries.data() + (head * head_rows_ + t * group_) * dim);
+    index_.turn_queries(q_.row(t) + head * group_ * params_.layout.k_dim, pos0_ + t, params_.scale,
+                        index_.part_of(queries, head * head_rows_ + t * group_, group_));
   });
+}
+
+// scores [n_kv_heads, queries, group, far blocks]
+void Selection::score(const IndexQueries& queries, std::span<float> scores, Workspace& scratch) const {
+  const int64_t far = end_ - first_;
   const int64_t floats = index_.score_floats(head_rows_);
   const std::span<float> buffers = scratch.take<float>(floats * n_threads_);
-  parallel_for(n_threads_, n_chunks_ * n_kv_heads_, [&](int64_t task, int thread) {
-    const int64_t head = task / n_chunks_;
-    const int64_t from = first_ + task % n_chunks_ * kChunkBlocks;
-    index_.score(queries.data() + head * head_rows_ * dim, head_rows_, head, rows_, from,
-                 std::min(end_, from + kChunkBlocks), scores.data() + head * head_rows_ * far + from - first_, far,
+  parallel_for(n_threads_, n_chunks_, [&](int64_t chunk, int thread) {
+    const int64_t from = first_ + chunk * kChunkBlocks;
+    index_.score(queries, rows_, from, std::min(end_, from + kChunkBlocks), scores.data() + from - first_, far,
                  buffers.data() + thread * floats);
   });
 }
@@ -147,7 +147,7 @@ void Selection::normalise(std::span<float> scores) const {
 // best [queries, scopes, chunks, blocks]: the best of each chunk, and how many there are.
 void Selection::choose(std::span<float> scores, std::span<Candidate> best, std::span<int32_t> counts) const {
   const int64_t far = end_ - first_;
-  const int64_t heads = reading_.scope == Scope::kHead ? 1 : n_kv_heads_;
+  const int64_t heads = n_kv_heads_ / n_scopes();
   parallel_for(n_threads_, q_.rows * n_scopes() * n_chunks_, [&](int64_t task, int) {
     const int64_t from = task % n_chunks_ * kChunkBlocks;
     const int64_t scope = task / n_chunks_ % n_scopes();
@@ -182,8 +182,10 @@ TilePlan Selection::plan(Workspace& scratch) {
   // When all far blocks fit there is nothing to choose.
   const bool is_all = end_ - first_ <= reading_.blocks;
   if (!is_all) {
+    const IndexQueries queries = index_.take_queries(n_kv_heads_ * head_rows_, scratch);
     const auto scores = scratch.take<float>(n_kv_heads_ * head_rows_ * (end_ - first_));
-    score(scores, scratch);
+    turn_queries(queries);
+    score(queries, scores, scratch);
     normalise(scores);
     choose(scores, best, counts);
   }
@@ -192,7 +194,8 @@ TilePlan Selection::plan(Workspace& scratch) {
     size_t n = 0;
     for (int64_t chunk = 0; !is_all && chunk < n_chunks_; ++chunk) {
       const auto task = static_cast<size_t>(tile * n_chunks_ + chunk);
-      for (int32_t i = 0; i < counts[task]; ++i) offer(merged, n, most, best[task * most + static_cast<size_t>(i)]);
+      const auto found = best.subspan(task * most, static_cast<size_t>(counts[task]));
+      for (const Candidate& candidate : found) offer(merged, n, most, candidate);
     }
     for (size_t i = 0; i < n; ++i) chosen[i] = merged[i].block;
     for (int64_t b = first_; is_all && b < end_of(query); ++b) chosen[n++] = static_cast<int32_t>(b);
@@ -244,12 +247,12 @@ uint64_t plan_scratch_bytes(const Attention& attention, const AttnParams& params
   const int64_t far = ceil_div(attention.n_ctx, kKvBlock);
   const int64_t chunks = ceil_div(far, kChunkBlocks) + 1;
   const int64_t floats = index.score_floats(queries * params.n_heads / params.layout.n_kv_heads);
-  const uint64_t selection =
-      Workspace::bytes_of<PlanTile>(tiles) + Workspace::bytes_of<Segment>(tiles * (most + 2)) +
-      Workspace::bytes_of<int32_t>(most) + Workspace::bytes_of<Candidate>(tiles * chunks * most) +
-      Workspace::bytes_of<int32_t>(tiles * chunks) + Workspace::bytes_of<Candidate>(most) +
-      Workspace::bytes_of<float>(rows * far) + Workspace::bytes_of<float>(rows * index.row_dim()) +
-      Workspace::bytes_of<float>(floats * std::max(1, n_threads));
+  const uint64_t selection = Workspace::bytes_of<PlanTile>(tiles) + Workspace::bytes_of<Segment>(tiles * (most + 2)) +
+                             Workspace::bytes_of<int32_t>(most) +
+                             Workspace::bytes_of<Candidate>(tiles * chunks * most) +
+                             Workspace::bytes_of<int32_t>(tiles * chunks) + Workspace::bytes_of<Candidate>(most) +
+                             Workspace::bytes_of<float>(rows * far) + index.queries_bytes(rows) +
+                             Workspace::bytes_of<float>(floats * std::max(1, n_threads));
   return std::max(bytes, selection);
 }
 

@@ -7,6 +7,7 @@
 #include "src/kernels/matmul_amx_impl.hpp"
 #include "src/kernels/matmul_tiles_impl.hpp"
 #endif
+#include "src/kernels/planes_impl.hpp"
 #include "src/kernels/scan_impl.hpp"
 #include "src/kernels/slots.hpp"
 
@@ -35,7 +36,8 @@ constexpr AttentionSlots kAttention{
     {accumulate<ValuesF32>, accumulate<ValuesF16>, accumulate<ValuesBF16>, pair_accumulate<ValuePairsQ8>,
      pair_accumulate<ValuePairsQ4>},
     {accumulate<ValuesF32>, accumulate<ValuesF32>, accumulate<ValuesF32>, pair_accumulate<ValuePairsTile>,
-     pair_accumulate<ValuePairsTile>}};
+     pair_accumulate<ValuePairsTile>},
+    plane_scores};
 
 }  // namespace
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "src/kernels/matmul_layout.hpp"
 
@@ -98,6 +99,36 @@ struct AttnTile {
   int64_t after_v = 0;
 };
 
+// planes_impl.hpp. One KV head's 64 keys in bit planes (docs/formats.md, "Index planes").
+constexpr int64_t kKeyPlanes = 4;
+struct PlanePart {
+  const uint16_t* mean;   // [dim] halves: what all keys are less
+  const uint8_t* scales;  // [64], of keys, in units
+  float unit;
+  // [4, dim / 8, 64], the highest bits first: 4 dimensions in the low half of a byte, the next 4 in the high one
+  const uint8_t* planes;
+
+  PlanePart(const std::byte* part, int64_t dim)
+      : mean(static_cast<const uint16_t*>(static_cast<const void*>(part))),
+        scales(static_cast<const uint8_t*>(static_cast<const void*>(part + 2 * dim))),
+        planes(scales + kKvBlock + kPad) {
+    std::memcpy(&unit, scales + kKvBlock, sizeof(unit));
+  }
+  static constexpr int64_t kPad = 16;
+  static constexpr int64_t bytes(int64_t dim) { return 2 * dim + kKvBlock + kPad + kKeyPlanes * dim * (kKvBlock / 8); }
+};
+// Query rows that meet such parts. The sums of the planes' look-ups less `centre`, times key scale and factor.
+struct PlaneTile {
+  int64_t rows = 0;
+  int64_t dim = 0;                   // a multiple of 32
+  const float* q = nullptr;          // [rows, dim], for the mean
+  const uint8_t* tables = nullptr;   // [rows, dim / 4, 16]; sums over the dimensions stay below 2^16 / 15
+  const int16_t* centres = nullptr;  // [rows]
+  const float* factors = nullptr;    // [rows]
+  int shift = 0;                     // sums less their centre keep within 16 bits after it
+  int64_t after = 0;                 // bytes to a part that will be read soon
+};
+
 // A part is first read as it lies in the cache (few rows) or converted to a tile (many rows), with the same results.
 struct AttentionSlots {
   // Puts one token's row [dim] into a K or V part of a block.
@@ -118,6 +149,8 @@ struct AttentionSlots {
   // o = o decay + s v (gain) over the visible keys. Float types straight from the cache need v_dim == o_stride.
   void (*accumulate[kKvTypes])(const AttnTile& tile, const std::byte* v_part);
   void (*accumulate_tile[kKvTypes])(const AttnTile& tile, const std::byte* v_tile);
+  // scores[row * stride] = that of the best of 64 keys in planes.
+  void (*plane_scores)(const PlaneTile& tile, const std::byte* part, float* scores, int64_t stride);
 };
 
 struct Kernels {

@@ -63,8 +63,8 @@ class TokenMixer {
   virtual uint64_t scratch_bytes(int64_t max_rows, const CacheOptions& cache, int n_threads) const = 0;
   // Widest input of a product inside, for planning Activations.
   virtual int64_t max_product_cols() const = 0;
-  // x: normed input [rows, d_model]; out: [rows, d_model]. Appends the rows to the state (reserve, write; the
-  // model commits all regions after the last layer).
+  // x: normed input [rows, d_model]; out: [up to rows, d_model], of the last rows, if only those are wanted. Appends
+  // all rows to the state (reserve, write; the model commits all regions after the last layer).
   virtual Status forward(storage::LayerState& state, const StepContext& step, MatView x, MatView out) const = 0;
   virtual uint64_t memory_bytes() const = 0;  // private copies of weights
   // Makes the rows of an empty index region anew from `tokens` that are there; nothing where there is none.

@@ -83,7 +83,7 @@ class AttentionMixer final : public TokenMixer {
   }
   // What chooses among the blocks of this layer, if anything does.
   std::optional<attention::BlockIndex> index_of(const CacheOptions& cache, attention::Rotary rotary) const {
-    if (window_ > 0 || cache.attention == nullptr || cache.attention->index() == nullptr) return std::nullopt;
+    if (window_ > 0 || cache.attention == nullptr || !cache.attention->keeps_index(layer_)) return std::nullopt;
     return attention::BlockIndex(*cache.attention->index(), params(cache).layout, rotary);
   }
   attention::Rotary rotary(const StepContext& step) const {
@@ -99,19 +99,20 @@ class AttentionMixer final : public TokenMixer {
   }
   Status make_index(storage::LayerState& state, const StepContext& step, int64_t rows) const;
   Status attend(storage::LayerState& state, const StepContext& step, const attention::AttnParams& p, MatView q,
-                MatView o) const;
+                int64_t pos0, MatView o) const;
   Status load_inputs(const TensorLoader& tensors);
   Status load_fused_bias(const TensorLoader& tensors);
   Status load_norms(const MixerBuild& build, const TensorLoader& tensors);
   void balance_norms();
-  void project(const StepContext& step, MatView x, MatView qkv, MatView gated) const;
+  void project(const StepContext& step, MatView x, MatView qkv, MatView gated, bool with_queries) const;
   void split_gates(const StepContext& step, MatView gated, MatView qkv) const;
   void apply_gates(const StepContext& step, MatView gated, MatView o) const;
   void encode(storage::LayerState& state, const StepContext& step, const attention::KvLayout& layout,
               MatView qkv) const;
-  void norm_and_rotate(const StepContext& step, MatView qkv) const;
+  void norm_and_rotate(const StepContext& step, MatView qkv, int64_t asking) const;
   void norm_heads(const std::vector<float>& weight, float* row, int64_t n_heads) const;
 
+  int64_t layer_ = 0;
   int64_t d_model_ = 0;
   int64_t n_heads_ = 0;
   int64_t n_kv_heads_ = 0;
@@ -232,6 +233,7 @@ Result<std::unique_ptr<TokenMixer>> AttentionMixer::create(const MixerBuild& bui
   const LayerConfig& layer = config.layers[static_cast<size_t>(build.layer)];
   const TensorLoader tensors(build.file, format("blk.{}.", build.layer), build.n_threads, build.arena);
   auto mixer = std::make_unique<AttentionMixer>();
+  mixer->layer_ = build.layer;
   mixer->d_model_ = config.d_model;
   mixer->n_heads_ = layer.n_heads;
   mixer->n_kv_heads_ = layer.n_kv_heads;
@@ -262,7 +264,7 @@ Result<std::unique_ptr<TokenMixer>> AttentionMixer::create(const MixerBuild& bui
 }
 
 // gated [rows, 2 * q_width] takes the place of q where queries come with gates.
-void AttentionMixer::project(const StepContext& step, MatView x, MatView qkv, MatView gated) const {
+void AttentionMixer::project(const StepContext& step, MatView x, MatView qkv, MatView gated, bool with_queries) const {
   kernels::MatmulJob jobs[3];
   int64_t column = 0;
   for (size_t i = 0; i < inputs_.size(); ++i) {
@@ -272,7 +274,8 @@ void AttentionMixer::project(const StepContext& step, MatView x, MatView qkv, Ma
     column += is_gated ? q_width() : inputs_[i].rows();
   }
   step.activations->set(x);
-  kernels::matmul({jobs, inputs_.size()}, *step.activations, step.n_threads);
+  const size_t first = with_queries || inputs_.size() == 1 ? 0 : 1;
+  kernels::matmul({jobs + first, inputs_.size() - first}, *step.activations, step.n_threads);
 }
 
 // Queries out of [query, gate] pairs.
@@ -310,16 +313,17 @@ void AttentionMixer::norm_heads(const std::vector<float>& weight, float* row, in
   }
 }
 
-void AttentionMixer::norm_and_rotate(const StepContext& step, MatView qkv) const {
-  for_rows(step.n_threads, qkv.rows, [&](int64_t row) {
-    float* q = qkv.row(row);
-    float* k = q + q_width();
-    norm_heads(q_norm_, q, n_heads_);
-    norm_heads(k_norm_, k, n_kv_heads_);
+// Keys of all rows, queries of the last `asking`.
+void AttentionMixer::norm_and_rotate(const StepContext& step, MatView qkv, int64_t asking) const {
+  const auto prepare = [&](const std::vector<float>& norm, float* heads, int64_t n, int64_t row) {
+    norm_heads(norm, heads, n);
     if (rope_ < 0) return;
     const float* table = step.rope_tables[static_cast<size_t>(rope_)].data() + row * n_rot_;
-    kernels::rope(q, n_heads_, k_dim_, n_rot_, table, neox_);
-    kernels::rope(k, n_kv_heads_, k_dim_, n_rot_, table, neox_);
+    kernels::rope(heads, n, k_dim_, n_rot_, table, neox_);
+  };
+  for_rows(step.n_threads, qkv.rows, [&](int64_t row) {
+    if (row >= qkv.rows - asking) prepare(q_norm_, qkv.row(row), n_heads_, row);
+    prepare(k_norm_, qkv.row(row) + q_width(), n_kv_heads_, row);
   });
 }
 
@@ -374,48 +378,49 @@ Status AttentionMixer::rebuild_index(storage::LayerState& state, const StepConte
 
 // The rows' attention as the session's policy has it: all of them alike.
 Status AttentionMixer::attend(storage::LayerState& state, const StepContext& step, const attention::AttnParams& p,
-                              MatView q, MatView o) const {
+                              MatView q, int64_t pos0, MatView o) const {
   using attention::Role;
   storage::Region& kv = state.regions[0];
   Workspace& scratch = *step.scratch;
   const bool chooses = window_ == 0 && step.cache.attention != nullptr;
-  attention::Reading reading = chooses ? step.cache.attention->reading(step.pos0, step.asks) : attention::Reading();
+  attention::Reading reading =
+      chooses ? step.cache.attention->reading(step.pos0, step.asks, layer_) : attention::Reading();
   const attention::Slide& slide = step.cache.slide;
   if (window_ == 0) reading = slide.past_end(reading, step.pos0);
   attention::AttnProbe* probe = nullptr;  // windows say nothing of a long text
-  if (window_ == 0 && step.probe != nullptr && step.probe->wants(step.layer, step.pos0, q.rows)) probe = step.probe;
+  if (window_ == 0 && step.probe != nullptr && step.probe->wants(step.layer, pos0, q.rows)) probe = step.probe;
   if (reading.role == Role::kDense && reading.gone_until == 0) {
-    LCRUN_TRY(attention::attend(p, kv, step.pos0, q, o, scratch, step.n_threads));
-    return probe != nullptr ? probe->observe_dense(step.layer, p, kv, step.pos0, q) : Status();
+    LCRUN_TRY(attention::attend(p, kv, pos0, q, o, scratch, step.n_threads));
+    return probe != nullptr ? probe->observe_dense(step.layer, p, kv, pos0, q) : Status();
   }
   if (reading.role == Role::kDense) {
     const attention::Segment segments[] = {{0, slide.sinks, reading.gone_until - slide.sinks},
-                                           {reading.gone_until, step.pos0 + q.rows}};
+                                           {reading.gone_until, pos0 + q.rows}};
     const attention::Plan plan{slide.sinks > 0 ? std::span(segments) : std::span(segments).last(1)};
-    LCRUN_TRY(attention::execute(p, kv, plan, step.pos0, q, o, scratch, step.n_threads));
+    LCRUN_TRY(attention::execute(p, kv, plan, pos0, q, o, scratch, step.n_threads));
     const attention::PlanTile tile{0, q.rows, -1, plan.segments};
-    return probe != nullptr ? probe->observe(step.layer, p, kv, {{&tile, 1}}, step.pos0, q) : Status();
+    return probe != nullptr ? probe->observe(step.layer, p, kv, {{&tile, 1}}, pos0, q) : Status();
   }
   const size_t mark = scratch.mark();
   if (reading.role == Role::kStream) {
-    const auto plan = attention::plan_stream(reading, step.pos0, q.rows, scratch);
+    const auto plan = attention::plan_stream(reading, pos0, q.rows, scratch);
     count(step, plan, p, q.rows);
-    LCRUN_TRY(attention::execute(p, kv, plan, step.pos0, q, o, scratch, step.n_threads));
-    return probe != nullptr ? probe->observe(step.layer, p, kv, plan, step.pos0, q) : Status();
+    LCRUN_TRY(attention::execute(p, kv, plan, pos0, q, o, scratch, step.n_threads));
+    return probe != nullptr ? probe->observe(step.layer, p, kv, plan, pos0, q) : Status();
   }
   const auto index = index_of(step.cache, p.rotary);
   for (int64_t row = 0; row < q.rows; row += attention::kAskQueries) {
     const int64_t n = std::min(attention::kAskQueries, q.rows - row);
     const MatView queries{q.row(row), n, q.cols, q.stride};
     const auto start = std::chrono::steady_clock::now();
-    const auto plan = attention::plan_selection(reading, *index, p, state.regions.back(), step.pos0 + row, queries,
-                                                scratch, step.n_threads);
+    const auto plan = attention::plan_selection(reading, *index, p, state.regions.back(), pos0 + row, queries, scratch,
+                                                step.n_threads);
     const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
     step.stats->selector_seconds += taken.count();
     count(step, plan, p, n);
     const MatView out{o.row(row), n, o.cols, o.stride};
-    LCRUN_TRY(attention::execute(p, kv, plan, step.pos0 + row, queries, out, scratch, step.n_threads));
-    if (probe != nullptr) LCRUN_TRY(probe->observe(step.layer, p, kv, plan, step.pos0 + row, queries));
+    LCRUN_TRY(attention::execute(p, kv, plan, pos0 + row, queries, out, scratch, step.n_threads));
+    if (probe != nullptr) LCRUN_TRY(probe->observe(step.layer, p, kv, plan, pos0 + row, queries));
     scratch.release(mark);
   }
   return {};
@@ -435,15 +440,20 @@ Status AttentionMixer::forward(storage::LayerState& state, const StepContext& st
   const MatView qkv{scratch.take<float>(rows * qkv_width()).data(), rows, qkv_width(), qkv_width()};
   MatView gated;
   if (q_gate_) gated = {scratch.take<float>(rows * 2 * q_width()).data(), rows, 2 * q_width(), 2 * q_width()};
-  project(step, x, qkv, gated);
-  if (q_gate_) split_gates(step, gated, qkv);
-  norm_and_rotate(step, qkv);
+  const int64_t asking = out.rows;  // the last rows; the others leave keys and values alone
+  project(step, x, qkv, gated, asking > 0);
+  if (q_gate_ && asking > 0) split_gates(step, gated, qkv);
+  norm_and_rotate(step, qkv, asking);
   encode(state, step, p.layout, qkv);
   LCRUN_TRY(make_index(state, step, rows));
-  const MatView o{scratch.take<float>(rows * out_width()).data(), rows, out_width(), out_width()};
-  const MatView q{qkv.data, rows, q_width(), qkv.stride};
-  LCRUN_TRY(attend(state, step, p, q, o));
-  if (q_gate_) apply_gates(step, gated, o);
+  if (asking == 0) {
+    scratch.release(mark);
+    return {};
+  }
+  const MatView o{scratch.take<float>(asking * out_width()).data(), asking, out_width(), out_width()};
+  const MatView q = last_rows({qkv.data, rows, q_width(), qkv.stride}, asking);
+  LCRUN_TRY(attend(state, step, p, q, step.pos0 + rows - asking, o));
+  if (q_gate_) apply_gates(step, last_rows(gated, asking), o);
   step.activations->set(o);
   const kernels::MatmulJob job{&output_, out, output_bias_.empty() ? nullptr : output_bias_.data()};
   kernels::matmul({&job, 1}, *step.activations, step.n_threads);

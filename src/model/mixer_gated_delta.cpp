@@ -178,12 +178,15 @@ Status GatedDeltaMixer::forward(storage::LayerState& state, const StepContext& s
   for_rows(step.n_threads, rows, [&](int64_t row) { unit_keys(qkv.row(row)); });
   parallel_for(step.n_threads, n_heads_,
                [&](int64_t head, int) { scan_head(head, s + head * k_dim_ * v_dim_, qkv, rates, o); });
-  for_rows(step.n_threads, rows, [&](int64_t row) {
-    kernels::glu(kernels::Activation::kSilu, z.row(row), o.row(row), v_width());  // z = SiLU(z) * o
-  });
-  step.activations->set(z);
-  const kernels::MatmulJob job{&output_, out, nullptr};
-  kernels::matmul({&job, 1}, *step.activations, step.n_threads);
+  if (out.rows > 0) {
+    const MatView gate = last_rows(z, out.rows), wanted = last_rows(o, out.rows);
+    for_rows(step.n_threads, out.rows, [&](int64_t row) {
+      kernels::glu(kernels::Activation::kSilu, gate.row(row), wanted.row(row), v_width());  // z = SiLU(z) * o
+    });
+    step.activations->set(gate);
+    const kernels::MatmulJob job{&output_, out, nullptr};
+    kernels::matmul({&job, 1}, *step.activations, step.n_threads);
+  }
   scratch.release(mark);
   return {};
 }

@@ -124,10 +124,14 @@ Status Mamba2Mixer::forward(storage::LayerState& state, const StepContext& step,
   conv_.run(state.regions[0], MatView{projected.data + d_inner_, rows, conv_width(), projected.stride}, xbc);
   parallel_for(step.n_threads, n_heads_,
                [&](int64_t head, int) { scan_head(head, h + head * head_dim() * d_state_, projected, xbc, y); });
-  for_rows(step.n_threads, rows, [&](int64_t row) { gate_and_norm(projected.row(row), y.row(row)); });
-  step.activations->set(MatView{projected.data, rows, d_inner_, projected.stride});
-  const kernels::MatmulJob out_job{&output_, out, nullptr};
-  kernels::matmul({&out_job, 1}, *step.activations, step.n_threads);
+  if (out.rows > 0) {
+    const MatView z = last_rows(MatView{projected.data, rows, d_inner_, projected.stride}, out.rows);
+    const MatView wanted = last_rows(y, out.rows);
+    for_rows(step.n_threads, out.rows, [&](int64_t row) { gate_and_norm(z.row(row), wanted.row(row)); });
+    step.activations->set(z);
+    const kernels::MatmulJob out_job{&output_, out, nullptr};
+    kernels::matmul({&out_job, 1}, *step.activations, step.n_threads);
+  }
   scratch.release(mark);
   return {};
 }

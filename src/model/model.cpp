@@ -78,14 +78,15 @@ struct Model::Impl {
   std::vector<float> output_bias;
 
   void embed(std::span<const Token> tokens, MatView x, int n_threads) const;
-  Status run_layer(const Layer& layer, storage::LayerState& state, const StepContext& step, MatView x, MatView normed,
-                   MatView added) const;
+  Status run_layer(const Layer& layer, storage::LayerState& state, const StepContext& step, MatView all, int64_t wanted,
+                   MatView normed_all, MatView added_all) const;
 };
 
 Result<std::shared_ptr<const attention::Attention>> attention_for(const ModelConfig& config,
                                                                   const attention::PolicyChoice& choice,
                                                                   int64_t n_ctx) {
   attention::ModelShape shape;
+  shape.n_layers = config.n_layers;
   shape.n_ctx = std::min(n_ctx > 0 ? n_ctx : config.n_ctx_train, attention::kMostTokens);
   shape.n_ctx_train = config.n_ctx_train;
   for (const LayerConfig& layer : config.layers) {
@@ -225,11 +226,14 @@ void Model::Impl::embed(std::span<const Token> tokens, MatView x, int n_threads)
   });
 }
 
-Status Model::Impl::run_layer(const Layer& layer, storage::LayerState& state, const StepContext& step, MatView x,
-                              MatView normed, MatView added) const {
+// The last `wanted` rows of x are brought up to date.
+Status Model::Impl::run_layer(const Layer& layer, storage::LayerState& state, const StepContext& step, MatView all,
+                              int64_t wanted, MatView normed_all, MatView added_all) const {
   const int64_t n = config.d_model;
+  const MatView x = last_rows(all, wanted), normed = last_rows(normed_all, wanted),
+                added = last_rows(added_all, wanted);
   const auto norm_rows = [&](const Norm& norm, MatView from, MatView to) {
-    for_rows(step.n_threads, x.rows,
+    for_rows(step.n_threads, from.rows,
              [&](int64_t row) { apply_norm(norm, config.norm, config.norm_eps, from.row(row), n, to.row(row)); });
   };
   const auto add_block = [&](const Norm& post_norm) {
@@ -238,10 +242,11 @@ Status Model::Impl::run_layer(const Layer& layer, storage::LayerState& state, co
       kernels::add_scaled(x.row(row), added.row(row), config.residual_scale, n);
     });
   };
-  norm_rows(layer.attn_norm, x, normed);
-  Status mixed = layer.mixer->forward(state, step, normed, added);
+  norm_rows(layer.attn_norm, all, normed_all);
+  Status mixed = layer.mixer->forward(state, step, normed_all, added);
   for (storage::Region& region : state.regions) region.release();
   LCRUN_TRY(std::move(mixed));
+  if (x.rows == 0) return {};
   if (!layer.ffn) {
     add_block(layer.post_attn_norm);
     return {};
@@ -254,8 +259,8 @@ Status Model::Impl::run_layer(const Layer& layer, storage::LayerState& state, co
   return {};
 }
 
-Result<MatView> Model::forward(std::span<const Token> tokens, storage::SequenceState& state, Step& step,
-                               bool asked) const {
+Result<MatView> Model::forward(std::span<const Token> tokens, storage::SequenceState& state, Step& step, bool asked,
+                               int64_t wanted) const {
   const ModelConfig& config = impl_->config;
   const auto rows = static_cast<int64_t>(tokens.size());
   if (rows < 1 || rows > step.options_.max_rows) {
@@ -298,13 +303,18 @@ Result<MatView> Model::forward(std::span<const Token> tokens, storage::SequenceS
     if (step.options_.cancel != nullptr && step.options_.cancel->load(std::memory_order_relaxed)) {
       return make_error(Code::kCancelled, "stopped");
     }
-    LCRUN_TRY(impl_->run_layer(impl_->layers[static_cast<size_t>(i)], state.layer(i), context, x, normed, added));
+    // A probe looks at the queries of all rows.
+    const bool is_last = i + 1 == config.n_layers && context.probe == nullptr;
+    const int64_t needed = is_last ? std::min(rows, wanted) : rows;
+    LCRUN_TRY(
+        impl_->run_layer(impl_->layers[static_cast<size_t>(i)], state.layer(i), context, x, needed, normed, added));
   }
   state.commit(rows);
-  for_rows(context.n_threads, rows, [&](int64_t row) {
-    apply_norm(impl_->output_norm, config.norm, config.norm_eps, x.row(row), n, x.row(row));
+  const MatView last = last_rows(x, std::min(rows, wanted));
+  for_rows(context.n_threads, last.rows, [&](int64_t row) {
+    apply_norm(impl_->output_norm, config.norm, config.norm_eps, last.row(row), n, last.row(row));
   });
-  return x;
+  return last;
 }
 
 void Model::logits(MatView hidden, MatView out, Step& step) const {

@@ -88,11 +88,12 @@ class Model {
   // Runs tokens at positions state.tokens().. (at most options.max_rows of them) and appends them to the state. They
   // are text that is read, or `asked` (a question or an answer), and cross no border at which that changes what they
   // attend to (attention::Attention::reading).
-  // Returns the final normed rows [tokens, d_model], valid until the next call with this step.
+  // Returns the final normed rows of the last `wanted` tokens (all of them, if fewer) [wanted, d_model], valid until
+  // the next call with this step: of the last layer, the others leave keys and values alone.
   // kInvalidArgument for an id outside the vocabulary (state unchanged). After any other error the state must be
   // cleared or truncated by the caller.
-  Result<MatView> forward(std::span<const Token> tokens, storage::SequenceState& state, Step& step,
-                          bool asked = false) const;
+  Result<MatView> forward(std::span<const Token> tokens, storage::SequenceState& state, Step& step, bool asked = false,
+                          int64_t wanted = INT64_MAX) const;
   // Logits of such rows.  // hidden [rows, d_model] -> out [rows, n_vocab]
   void logits(MatView hidden, MatView out, Step& step) const;
 

@@ -1,15 +1,18 @@
-// for_rows: work on independent rows of a batch, on one thread when there are few.
+// Rows of a batch: for_rows works on independent ones, on one thread when there are few.
 #pragma once
 
 #include <cstdint>
 
 #include "src/base/parallel.hpp"
+#include "src/base/tensor.hpp"
 
 namespace lcrun::model {
 
 // Fewer rows than this are not worth waking a team for.
 constexpr int64_t kSerialRows = 4;
 constexpr int64_t kRowsPerTask = 8;
+
+inline MatView last_rows(MatView m, int64_t n) { return {m.row(m.rows - n), n, m.cols, m.stride}; }
 
 // body(row) for row in [0, n).
 template <class Body>

@@ -110,7 +110,7 @@ Result<model::CacheOptions> cache_options(const Options& options) {
 }
 
 attention::PolicyChoice policy_choice(const Options& options) {
-  return {options.attention, options.prefill, options.attn_budget, options.attn_index};
+  return {options.attention, options.prefill, options.attn_budget, options.attn_index, options.attn_layers};
 }
 
 int decode_threads(const Options& options) {

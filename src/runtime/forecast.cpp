@@ -50,9 +50,9 @@ uint64_t bytes_of_layer(const ggufish::ModelFile& file, int64_t layer) {
 // The first layers, with one of each kind among them.
 struct Part {
   int64_t layers = 0;
-  uint64_t bytes = 0;      // of weights
-  double of_weights = 1;   // of all layers
-  double of_growing = 1;   // of the layers that see everything
+  uint64_t bytes = 0;     // of weights
+  double of_weights = 1;  // of all layers
+  double of_growing = 1;  // of the layers that see everything
 };
 
 Part choose_part(const ggufish::ModelFile& file, const ModelConfig& config) {
@@ -304,10 +304,11 @@ struct Costs {
 }  // namespace
 
 uint64_t cache_bytes_read(const ModelConfig& config, const model::CacheOptions& cache, int64_t pos) {
-  const Reading reading = cache.attention == nullptr ? Reading() : cache.attention->reading(pos, true);
   double total = 0;
-  for (const auto& layer : config.layers) {
+  for (int64_t i = 0; i < config.n_layers; ++i) {
+    const auto& layer = config.layers[static_cast<size_t>(i)];
     if (layer.mixer != "attention") continue;
+    const Reading reading = cache.attention == nullptr ? Reading() : cache.attention->reading(pos, true, i);
     const attention::KvLayout layout{layer.n_kv_heads, layer.k_dim, layer.v_dim,
                                      model::cached_type(cache.type_k, layer.window),
                                      model::cached_type(cache.type_v, layer.window)};

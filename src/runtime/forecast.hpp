@@ -31,9 +31,9 @@ struct ForecastRequest {
 };
 
 struct Forecast {
-  double stream_gbs = 0;     // that memory gives all threads
-  double linear_gflops = 0;  // of the products of a prompt
-  double disk_gbs = 0;       // 0: there is no disk in it
+  double stream_gbs = 0;      // that memory gives all threads
+  double linear_gflops = 0;   // of the products of a prompt
+  double disk_gbs = 0;        // 0: there is no disk in it
   uint64_t weight_bytes = 0;  // read for each decoded token; and of the cache, at the end of the context
   uint64_t cache_bytes = 0;
   double prefill_tps_begin = 0;

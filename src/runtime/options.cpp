@@ -157,6 +157,10 @@ const OptionRow kRows[] = {
      .commands = kModelRunners, .argument = "NAME",
      .help = "what blocks are chosen by: auto (the policy's own, coarser where memory is short), or an index that "
              "`inspect --policies` lists"},
+    {.name = "attn-layers", .spellings = "--attn-layers", .kind = K::kText, .field = &O::attn_layers,
+     .commands = kModelRunners, .argument = "LIST",
+     .help = "layers that look back when attention selects, from 0, as in 5,11,17-20; the others keep to sinks and "
+             "window and need no index (all)"},
     {.name = "kv-dir", .spellings = "--kv-dir", .kind = K::kText, .field = &O::kv_dir, .commands = kModelRunners,
      .argument = "DIR", .help = "directory for the part of the cache that does not fit in memory (TMPDIR, /var/tmp)"},
     {.name = "kv-io", .spellings = "--kv-io", .kind = K::kChoice, .field = &O::kv_io, .commands = kModelRunners,

@@ -76,6 +76,7 @@ struct Options {
   std::string attention = "auto";
   int64_t attn_budget = 0;
   std::string attn_index = "auto";
+  std::string attn_layers = "all";
   bool policies = false;
   std::string prefill = "auto";
   std::string extend = "auto";

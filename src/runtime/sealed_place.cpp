@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "src/base/log.hpp"
 #include "src/runtime/budget.hpp"
 
 namespace lcrun::runtime {
@@ -87,9 +88,13 @@ std::optional<SealedPlace> place_sealed(const storage::Snapshot& snapshot, const
   if (room.file == 0) return {};
   const bool mapped = is_mapped(request, room);
   auto state = state_with_pages(request, static_cast<int64_t>(snapshot.superblock.tokens), room, mapped);
-  if (!state.has_value()) return {};
+  const auto copied = [](const Error& why) -> std::optional<SealedPlace> {
+    log(LogLevel::kDebug, "a sealed session is copied: {}", why.message);
+    return {};
+  };
+  if (!state.has_value()) return copied(state.error());
   const auto source = add_file(*state->store(), snapshot, request, room, mapped);
-  if (!source.has_value()) return {};
+  if (!source.has_value()) return copied(source.error());
   return SealedPlace{std::move(state).value(), *source};
 }
 

@@ -271,12 +271,12 @@ auto Session::despite_losses(const Attempt& attempt) -> decltype(attempt()) {
   return result;
 }
 
-Result<MatView> Session::forward(std::span<const Token> tokens) {
+Result<MatView> Session::forward(std::span<const Token> tokens, int64_t wanted) {
   model::Step& step = tokens.size() == 1 ? decode_step_ : prompt_step_;
   has_logits_ = false;
   const bool asked = is_asked(static_cast<int64_t>(tokens_.size()));
   drop_behind(static_cast<int64_t>(tokens_.size()));
-  auto hidden = despite_losses([&] { return model_->forward(tokens, state_, step, asked); });
+  auto hidden = despite_losses([&] { return model_->forward(tokens, state_, step, asked, wanted); });
   if (!hidden.has_value()) {
     recover();
     return hidden;
@@ -305,7 +305,7 @@ Status Session::read_lost_again() {
     model::Step& step = part == 1 ? decode_step_ : prompt_step_;
     const auto tokens = std::span(tokens_).subspan(static_cast<size_t>(done), static_cast<size_t>(part));
     drop_behind(done);
-    LCRUN_TRY(model_->forward(tokens, state_, step, is_asked(done)));
+    LCRUN_TRY(model_->forward(tokens, state_, step, is_asked(done), 0));
     recomputed_tokens_ += part;
   }
   return {};
@@ -319,9 +319,8 @@ Status Session::append(std::span<const Token> tokens, const ProgressCallback& pr
     const int64_t count = alike(static_cast<int64_t>(tokens_.size()), static_cast<int64_t>(tokens.size()));
     const auto part = tokens.first(static_cast<size_t>(count));
     tokens = tokens.subspan(part.size());
-    LCRUN_ASSIGN(const MatView hidden, forward(part));
+    LCRUN_ASSIGN(const MatView last, forward(part, tokens.empty() ? 1 : 0));
     if (tokens.empty()) {
-      const MatView last{hidden.row(hidden.rows - 1), 1, hidden.cols, hidden.stride};
       const int64_t n_vocab = model_->config().n_vocab;
       model_->logits(last, {logits_.as<float>().data(), 1, n_vocab, n_vocab},
                      part.size() == 1 ? decode_step_ : prompt_step_);
@@ -375,15 +374,17 @@ Status Session::score(std::span<const Token> tokens, int64_t n_scored, const Log
   ask(first_scored, start + n);
   for (int64_t done = 0; done < n;) {
     const int64_t part = alike(start + done, n - done);
-    LCRUN_ASSIGN(const MatView hidden, forward(tokens.subspan(static_cast<size_t>(done), static_cast<size_t>(part))));
+    const int64_t first = std::clamp<int64_t>(first_scored - start - done, 0, part);  // row whose logits are wanted
+    const auto batch = tokens.subspan(static_cast<size_t>(done), static_cast<size_t>(part));
+    LCRUN_ASSIGN(const MatView hidden, forward(batch, part - first));
     model::Step& step = part == 1 ? decode_step_ : prompt_step_;
-    for (int64_t row = std::max<int64_t>(0, first_scored - start - done); row < part; row += kScoreRows) {
-      const int64_t count = std::min(kScoreRows, part - row);
+    for (int64_t row = 0; row < hidden.rows; row += kScoreRows) {
+      const int64_t count = std::min(kScoreRows, hidden.rows - row);
       const MatView out{rows.as<float>().data(), count, n_vocab, n_vocab};
       model_->logits({hidden.row(row), count, hidden.cols, hidden.stride}, out, step);
       LCRUN_TRY(check_mappings());
       for (int64_t i = 0; i < count; ++i) {
-        LCRUN_TRY(sink(start + done + row + i, {out.row(i), static_cast<size_t>(n_vocab)}));
+        LCRUN_TRY(sink(start + done + first + row + i, {out.row(i), static_cast<size_t>(n_vocab)}));
       }
     }
     done += part;

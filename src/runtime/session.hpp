@@ -145,7 +145,7 @@ class Session {
  private:
   Session() = default;
   Status append(std::span<const Token> tokens, const ProgressCallback& progress, int64_t total);
-  Result<MatView> forward(std::span<const Token> tokens);
+  Result<MatView> forward(std::span<const Token> tokens, int64_t wanted);
   // Tokens from `pos` on, at most n and a batch, that attend alike; and whether they are asked.
   int64_t alike(int64_t pos, int64_t n) const;
   bool is_asked(int64_t pos) const;

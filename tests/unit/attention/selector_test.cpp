@@ -157,21 +157,24 @@ TEST_CASE("every kind of index scores blocks as its definition in double precisi
         made.build(1280);
         const int64_t pos = 1279;
         auto q = Random(6).row(made.params.n_heads * 32, -2, 2);
+        Workspace memory;
+        REQUIRE(memory.reserve(made.index->queries_bytes(6)).has_value());
+        const auto queries = made.index->take_queries(6, memory);
         for (int64_t head = 0; head < 2; ++head) {
-          std::vector<float> turned(static_cast<size_t>(3 * made.index->row_dim()));
-          made.index->turn_queries(q.data() + head * 3 * 32, 3, pos, made.params.scale, turned.data());
-          std::vector<float> scratch(static_cast<size_t>(made.index->score_floats(3)));
-          std::vector<float> scores(3 * 19);
-          made.index->score(turned.data(), 3, head, *made.rows, 1, 20, scores.data(), 19, scratch.data());
-          double worst = 0;
-          for (int64_t g = 0; g < 3; ++g) {
-            for (int64_t b = 1; b < 20; ++b) {
-              const double wanted = made.reference(kind, q, head * 3 + g, pos, b);
-              worst = std::max(worst, std::abs(wanted - double(scores[size_t(g * 19 + b - 1)])));
-            }
-          }
-          CHECK(worst < (kind.dtype == DType::kQ4_0 ? 0.7 : type == DType::kQ4_0 ? 0.8 : 0.06));
+          made.index->turn_queries(q.data() + head * 3 * 32, pos, made.params.scale,
+                                   made.index->part_of(queries, head * 3, 3));
         }
+        std::vector<float> scratch(static_cast<size_t>(made.index->score_floats(3)));
+        std::vector<float> scores(6 * 19);
+        made.index->score(queries, *made.rows, 1, 20, scores.data(), 19, scratch.data());
+        double worst = 0;
+        for (int64_t row = 0; row < 6; ++row) {
+          for (int64_t b = 1; b < 20; ++b) {
+            const double wanted = made.reference(kind, q, row, pos, b);
+            worst = std::max(worst, std::abs(wanted - double(scores[size_t(row * 19 + b - 1)])));
+          }
+        }
+        CHECK(worst < (kind.dtype == DType::kQ4_0 ? 0.7 : type == DType::kQ4_0 ? 0.8 : 0.06));
       }
     }
   });
@@ -288,9 +291,9 @@ TEST_CASE("policies are completed for the heads of a model, and unknown names ar
   CHECK(resolve_policy({"dense"}, narrow).value() == nullptr);
   const auto a = resolve_policy({}, narrow).value();
   CHECK(a->dense_until == 8192);
-  CHECK(a->reading(8191, true).role == Role::kDense);
-  CHECK(a->reading(8192, false).role == Role::kStream);
-  CHECK(a->reading(8192, true).role == Role::kSelect);
+  CHECK(a->reading(8191, true, 0).role == Role::kDense);
+  CHECK(a->reading(8192, false, 0).role == Role::kStream);
+  CHECK(a->reading(8192, true, 0).role == Role::kSelect);
   CHECK(std::string(a->index()->name) == "scan4");
   CHECK(std::string(resolve_policy({}, wide).value()->index()->name) == "sub8");
   CHECK(resolve_policy({"select", "auto", 1000}, narrow).value()->ask.blocks == 16);

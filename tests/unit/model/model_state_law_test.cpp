@@ -221,6 +221,29 @@ TEST_CASE("a token outside the vocabulary is refused and changes nothing", "[mod
   });
 }
 
+TEST_CASE("rows that nobody wants leave the same state, and the others the same bits", "[model]") {
+  for_each_arch([](const Setup& setup) {
+    ModelRunner all(setup.file);
+    model::StepOptions options;
+    options.cache = {DType::kF32, DType::kF32};
+    model::Step step = all.model().plan(options).value();
+    const auto tokens = part(setup.tokens, 0, 50);
+    const MatView rows = all.model().forward(tokens, all.state(), step).value();
+    REQUIRE(rows.rows == 50);
+    for (const int64_t wanted : {0, 1, 7, 50, 99}) {
+      ModelRunner some(all.shared_model());
+      model::Step own = some.model().plan(options).value();
+      const MatView last = some.model().forward(tokens, some.state(), own, false, wanted).value();
+      REQUIRE(last.rows == std::min<int64_t>(wanted, 50));
+      for (int64_t i = 0; i < last.rows; ++i) {
+        const float* want = rows.row(50 - last.rows + i);
+        CHECK(std::equal(want, want + rows.cols, last.row(i)));
+      }
+      CHECK(saved(some.state()) == saved(all.state()));
+    }
+  });
+}
+
 TEST_CASE("a stopped step can be recovered from", "[model]") {
   for_each_arch([](const Setup& setup) {
     ModelRunner runner(setup.file);

@@ -112,7 +112,7 @@ TEST_CASE("past the end memory and disk stop growing, and pages and threads chan
       for (const DType type : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0}) {
         const bool is_main = std::string(policy) == "dense";
         if (!is_main && type != DType::kF16) continue;
-          CAPTURE(arch, policy, static_cast<int>(type));
+        CAPTURE(arch, policy, static_cast<int>(type));
         const bool is_short = is_main && arch != "qwen3next";
         // More than the pages that a step holds, of the layers there are.
         const int64_t n_ctx = is_short ? kContext : arch == "qwen3next" && !is_main ? 2 * kChoosing : kChoosing;

@@ -116,6 +116,33 @@ TEST_CASE("auto is dense up to the trained context and chooses past it", "[runti
   CHECK(ask(session, tokens, trained + 1900) != ask(dense, tokens, trained + 1900));
 }
 
+TEST_CASE("layers that do not look back stream, and keep no index", "[runtime][policy]") {
+  const auto tokens = some_tokens(2000);
+  const auto model = load_tiny("llama");
+  const auto n_layers = model->config().n_layers;
+  REQUIRE(n_layers >= 2);
+  const auto with = [&](const char* policy, const std::string& layers) {
+    auto options = options_of(policy);
+    options.policy.layers = layers;
+    return open_tiny_session(model, options);
+  };
+  auto all = with("select", "all"), named = with("select", "0-" + std::to_string(n_layers - 1));
+  const auto want = run(all, tokens, kText);
+  CHECK(run(named, tokens, 500) == want);
+  auto first = with("select", "0");
+  CHECK(run(first, tokens, 500) != want);
+  CHECK(model->state_bytes(first.options().cache, 2000) < model->state_bytes(all.options().cache, 2000));
+  const std::string refused[] = {"", "5,", "x", "1-0", "-1", "0,,1", std::to_string(n_layers), "0 1"};
+  for (const std::string& layers : refused) {
+    auto options = options_of("select");
+    options.policy.layers = layers;
+    const auto session = Session::open(model, options);
+    CAPTURE(layers);
+    REQUIRE_FALSE(session.has_value());
+    CHECK(session.error().code == Code::kInvalidArgument);
+  }
+}
+
 TEST_CASE("pages on a disk that loses them change nothing in what a policy gives", "[runtime][policy][paging]") {
   const auto tokens = some_tokens(2000);
   for (const std::string arch : {"llama", "gemma2"}) {
