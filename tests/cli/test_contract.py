@@ -148,6 +148,8 @@ def test_tokenize_and_detokenize_are_inverse(lcrun, request, model, text):
 
 def test_sizes_may_be_written_with_units(lcrun, smollm2):
     plans = [lcrun("plan", "-m", smollm2, "-c", size, "--json").json() for size in ("65536", "64Ki")]
+    for plan in plans:
+        plan.pop("speed")  # measured, and so not the same twice
     assert plans[0] == plans[1]
 
 

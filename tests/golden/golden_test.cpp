@@ -42,7 +42,9 @@ Loaded load(const std::string& name) {
   auto file = ggufish::ModelFile::open(std::string(dir) + "/" + name, ggufish::LoadMode::kMmap, posix_file_system());
   if (!file.has_value()) FAIL(file.error().message);
   out.file = *file;
-  auto model = model::Model::load(out.file, {ggufish::LoadMode::kMmap, default_thread_count(), {}});
+  model::LoadOptions options;
+  options.n_threads = default_thread_count();
+  auto model = model::Model::load(out.file, options);
   if (!model.has_value()) FAIL(model.error().message);
   out.model = *model;
   auto tokenizer = text::Tokenizer::load(*out.file);
