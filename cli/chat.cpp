@@ -1,7 +1,9 @@
 #include "cli/chat.hpp"
 
+#include <algorithm>
 #include <cstdio>
 
+#include "cli/background_reading.hpp"
 #include "cli/json_text.hpp"
 #include "cli/line_reader.hpp"
 #include "cli/reply.hpp"
@@ -15,6 +17,7 @@ namespace {
 
 constexpr const char* kHelp =
     "/help        this list\n"
+    "/context     which lines of the text the last answer was read from\n"
     "/save FILE   write the conversation so far to a session file\n"
     "/load FILE   go on from a session file\n"
     "/stats       speed of the last reply, and what the context holds\n"
@@ -28,7 +31,8 @@ class Chat {
       : setup_(setup),
         out_(setup.context.out),
         on_terminal_(stdin_is_terminal() && stdout_is_terminal()),
-        reader_(on_terminal_, on_terminal_ && use_color(setup.context.options().color)) {
+        reader_(on_terminal_, on_terminal_ && use_color(setup.context.options().color)),
+        reading_(setup.session, setup.text_tokens) {
     clear();
   }
 
@@ -42,11 +46,17 @@ class Chat {
 
  private:
   Status talk(const std::string& first_turn) {
+    if (on_terminal_ && has_text()) {
+      std::fprintf(stderr, "Reading %zu tokens of text in the background; ask when you like.\n",
+                   setup_.text_tokens.size());
+    }
     if (on_terminal_) std::fputs("Type a message, or /help.\n", stderr);
     if (!first_turn.empty()) LCRUN_TRY(turn(first_turn));
     if (setup_.context.options().single_turn && !first_turn.empty()) return {};
     std::string line;
-    while (read_line(line)) {
+    while (true) {
+      if (has_text()) reading_.start();
+      if (!read_line(line)) break;
       if (line.empty()) continue;
       if (line[0] == '/') {
         if (!command(line)) break;
@@ -73,6 +83,7 @@ class Chat {
         was_asked = true;
         line.clear();
         clear_interrupt();
+        if (has_text()) reading_.start();
         std::fputs("\n[Ctrl-C again or /quit leaves]\n", stderr);
         continue;
       }
@@ -84,13 +95,54 @@ class Chat {
     }
   }
 
+  bool has_text() const { return !setup_.text_tokens.empty(); }
+  // Are the tokens of the conversation those of the text, and more?
+  bool begins_with_text() const {
+    const auto& text = setup_.text_tokens;
+    return has_text() && tokens_.size() > text.size() && std::equal(text.begin(), text.end(), tokens_.begin());
+  }
+
+  // The turn's tokens behind those of the conversation. The first one has the text before it.
+  Status lay_out(const std::string& question) {
+    ask_from_ = static_cast<int64_t>(tokens_.size());
+    const bool is_first = has_text() && tokens_.empty();
+    messages_.push_back({"user", is_first ? setup_.text + "\n\n" + question : question});
+    LCRUN_ASSIGN(const auto added, setup_.layout.next_turn(messages_, rendered_));
+    if (is_first) {
+      const std::string& system = setup_.context.options().system_prompt;
+      LCRUN_ASSIGN(const auto part, setup_.layout.question_part(question, system, ""));
+      tokens_ = setup_.text_tokens;
+      ask_from_ = static_cast<int64_t>(tokens_.size());
+      tokens_.insert(tokens_.end(), part.begin(), part.end());
+      return {};
+    }
+    if (added.from_start) {
+      tokens_.clear();
+      ask_from_ = runtime::Session::kAskTail;
+    }
+    tokens_.insert(tokens_.end(), added.tokens.begin(), added.tokens.end());
+    return {};
+  }
+
+  Result<runtime::Generated> reply_to_turn() {
+    if (has_text()) LCRUN_TRY(reading_.wait());
+    runtime::GenerateOptions generate = setup_.generate;
+    if (ask_from_ > 0) generate.ask_from = ask_from_;
+    if (!begins_with_text()) return stream_reply(setup_.context, setup_.engine, generate, setup_.session, tokens_);
+    const auto n_text = static_cast<int64_t>(setup_.text_tokens.size());
+    runtime::CitationWatch watch(setup_.session, n_text, static_cast<int64_t>(tokens_.size()));
+    LCRUN_ASSIGN(auto reply, stream_reply(setup_.context, setup_.engine, generate, setup_.session, tokens_));
+    const text::Tokenizer& tokenizer = *setup_.engine.tokenizer;
+    if (passages_.empty()) passages_ = runtime::passages_of(tokenizer, setup_.text_tokens, setup_.text.size());
+    read_for_answer_ = watch.cite(tokenizer, tokens_, passages_);
+    return reply;
+  }
+
   Status turn(const std::string& text) {
     is_kept_ = false;
-    messages_.push_back({"user", text});
-    LCRUN_ASSIGN(const auto added, setup_.layout.next_turn(messages_, rendered_));
-    if (added.from_start) tokens_.clear();
-    tokens_.insert(tokens_.end(), added.tokens.begin(), added.tokens.end());
-    auto reply = stream_reply(setup_.context, setup_.engine, setup_.generate, setup_.session, tokens_);
+    read_for_answer_.clear();
+    LCRUN_TRY(lay_out(text));
+    auto reply = reply_to_turn();
     if (!reply.has_value()) return after_failure(reply.error());
     LCRUN_TRY(out_.write("\n"));
     LCRUN_TRY(out_.flush());
@@ -125,12 +177,16 @@ class Chat {
     std::fprintf(stderr, "[%s]\n", error.message.c_str());
     messages_.pop_back();
     rendered_.clear();  // the next turn is laid out from the start; what the session holds of it is kept
+    const bool is_new = std::none_of(messages_.begin(), messages_.end(),
+                                     [](const text::ChatMessage& message) { return message.role == "assistant"; });
+    if (is_new) tokens_.clear();
     clear_interrupt();
     return {};
   }
 
   // False for /quit.
   bool command(const std::string& line) {
+    reading_.stop();  // the session is looked at; it goes on afterwards
     const size_t blank = std::min(line.find(' '), line.size());
     const std::string name = line.substr(0, blank);
     const std::string argument = blank < line.size() ? line.substr(blank + 1) : "";
@@ -141,6 +197,8 @@ class Chat {
       clear();
     else if (name == "/stats")
       stats();
+    else if (name == "/context")
+      show_context();
     else if (name == "/save")
       report(save(argument), "saved");
     else if (name == "/load")
@@ -157,8 +215,18 @@ class Chat {
       std::fprintf(stderr, "error: %s\n", status.error().message.c_str());
   }
 
+  void show_context() const {
+    if (read_for_answer_.empty()) std::fputs("There is no answer about a text yet.\n", stderr);
+    for (const runtime::Citation& one : read_for_answer_) {
+      std::fprintf(stderr, "%s, bytes %llu-%llu: %s\n", citation_lines({&one, 1}).c_str(),
+                   static_cast<unsigned long long>(one.place.first_byte),
+                   static_cast<unsigned long long>(one.place.end_byte), one.text.c_str());
+    }
+  }
+
   void clear() {
-    setup_.session.clear();
+    if (!has_text()) setup_.session.clear();  // a text stays: it is part of any conversation
+    read_for_answer_.clear();
     messages_.clear();
     tokens_.clear();
     rendered_.clear();
@@ -239,7 +307,11 @@ class Chat {
   std::vector<runtime::Token> tokens_;  // of the conversation; the session holds a prefix of them
   std::string rendered_;                // their text, as the template writes it
   runtime::Timings last_;
-  bool is_kept_ = true;  // in the file of --session
+  bool is_kept_ = true;   // in the file of --session
+  int64_t ask_from_ = 0;  // where the last question begins
+  BackgroundReading reading_;
+  std::vector<runtime::PromptPassage> passages_;  // of the text, once they are needed
+  std::vector<runtime::Citation> read_for_answer_;
 };
 
 }  // namespace

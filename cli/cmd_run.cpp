@@ -53,6 +53,8 @@ bool wants_chat(const Context& context) {
   const bool has_prompt = context.parsed.is_given("prompt") || context.parsed.is_given("file");
   const std::string& conversation = context.options().conversation;
   if (conversation == "off" || context.options().json) return false;
+  // -cnv -f TEXT without a question: a chat about the text.
+  if (conversation == "on" && context.parsed.is_given("file") && !context.parsed.is_given("prompt")) return true;
   if (!has_prompt) return conversation == "on" || (stdin_is_terminal() && stdout_is_terminal());
   // -cnv -p TEXT on a terminal: the prompt is the first turn.
   return conversation == "on" && !context.parsed.is_given("file") && stdin_is_terminal() && stdout_is_terminal() &&
@@ -90,6 +92,23 @@ Status reply_once(const Context& context, Run& run, const PromptLayout& layout, 
   return kept;
 }
 
+Status chat_about_text(const Context& context, const Run& run, const PromptLayout& layout) {
+  constexpr int64_t kRoomForTurns = 8192;  // tokens, when -c is left out
+  const Options& options = context.options();
+  if (options.file == "-") return make_error(Code::kInvalidArgument, "-f -: a chat needs standard input for itself");
+  LCRUN_ASSIGN(const std::string all, read_input(options.file));
+  const std::string text(runtime::text_in_prompt(all));
+  if (text.empty()) return make_error(Code::kInvalidArgument, "-f {}: the text is empty", options.file);
+  LCRUN_ASSIGN(auto tokens, layout.text_part({text, "", "", options.system_prompt}));
+  if (tokens.empty()) {
+    return make_error(Code::kUnsupported, "the chat template rewrites the text, which must lie in the prompt as it is");
+  }
+  const auto n = static_cast<int64_t>(tokens.size());
+  const int64_t n_ctx = std::max(run.engine.model->config().n_ctx_train, n + kRoomForTurns);
+  LCRUN_ASSIGN(auto session, open_session(context, run.engine, {options.n_ctx > 0 ? 0 : n_ctx, n}));
+  return chat({context, run.engine, layout, session, run.generate, text, std::move(tokens)}, "");
+}
+
 }  // namespace
 
 Status run_command(Context& context) {
@@ -115,6 +134,7 @@ Status run_command(Context& context) {
   LCRUN_TRY(prepare_run(context, run));
   LCRUN_ASSIGN(const auto layout, layout_of(context, run.engine));
   run.generate.answer_prefix.clear();
+  if (context.parsed.is_given("file")) return chat_about_text(context, run, layout);
   LCRUN_ASSIGN(auto session, open_session(context, run.engine, {0, 1}));
   return chat({context, run.engine, layout, session, run.generate}, context.options().prompt);
 }

@@ -5,6 +5,7 @@
 
 #include "src/base/format.hpp"
 #include "src/runtime/citations.hpp"
+#include "src/runtime/eval_score.hpp"
 
 namespace lcrun::runtime {
 namespace {
@@ -67,12 +68,17 @@ class DrivenCases {
     const auto hidden = hidden_bytes(tokenizer_, made, prompt, n_before);
     if (watch.has_value()) {
       std::vector<TextPlace> places;
-      for (const Citation& one : watch->cite(tokenizer_, reading.prompt, reading.passages)) places.push_back(one.place);
-      record.scores.emplace_back("cited", share_of(hidden, places));
+      std::string words;
+      for (const Citation& one : watch->cite(tokenizer_, reading.prompt, reading.passages)) {
+        places.push_back(one.place);
+        words += one.text + "\n";
+      }
+      record.scores.emplace_back("cited", share_of(made, hidden, places, words));
     }
     std::vector<TextPlace> kept;
     for (const PromptPassage& one : reading.passages) kept.push_back(one.place);
-    record.scores.emplace_back("there", share_of(hidden, kept));
+    const auto text_part = std::span(reading.prompt).first(static_cast<size_t>(reading.text_end));
+    record.scores.emplace_back("there", share_of(made, hidden, kept, text_of(tokenizer_, text_part)));
     record.prompt_tokens = made.prompt_tokens();
     record.cached_tokens = 0;
     record.prefill_ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count() - record.decode_ms;
@@ -80,15 +86,17 @@ class DrivenCases {
   }
 
  private:
-  // How many of the hidden sentences some of these places touch.
-  static double share_of(std::span<const Bytes> hidden, std::span<const TextPlace> places) {
+  // How many of the hidden sentences some of these places touch; without any, whether an answer is in the words.
+  static double share_of(const EvalCase& made, std::span<const Bytes> hidden, std::span<const TextPlace> places,
+                         const std::string& words) {
+    if (hidden.empty()) return holds_answer(words, made.answers) ? 1 : 0;
     double found = 0;
     for (const Bytes& one : hidden) {
       found += std::any_of(places.begin(), places.end(), [&](const TextPlace& place) {
         return place.first_byte < one.end && one.first < place.end_byte;
       });
     }
-    return hidden.empty() ? 0 : found / static_cast<double>(hidden.size());
+    return found / static_cast<double>(hidden.size());
   }
 
   const SessionOpener& open_;

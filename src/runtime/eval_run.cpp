@@ -7,6 +7,7 @@
 #include "src/base/format.hpp"
 #include "src/kernels/ops.hpp"
 #include "src/runtime/citations.hpp"
+#include "src/runtime/eval_score.hpp"
 #include "src/runtime/eval_sharing.hpp"
 #include "src/runtime/generate.hpp"
 
@@ -58,7 +59,7 @@ std::string_view scored_part(const EvalTask& task, const EvalCase& made, std::st
   return reply.substr(0, reply.find('\n'));
 }
 
-// The share of the hidden sentences that citations name.
+// The share of the hidden sentences that citations name; without any, whether an answer is among their words.
 double are_cited(const text::Tokenizer& tokenizer, const EvalCase& made, std::span<const Token> prompt,
                  const CitationWatch& watch) {
   const auto text = prompt.first(static_cast<size_t>(made.n_text));
@@ -69,7 +70,10 @@ double are_cited(const text::Tokenizer& tokenizer, const EvalCase& made, std::sp
       return citation.begin < hidden.end() && hidden.at < citation.end;
     });
   }
-  return made.hidden.empty() ? 0 : named / static_cast<double>(made.hidden.size());
+  if (!made.hidden.empty()) return named / static_cast<double>(made.hidden.size());
+  std::string words;
+  for (const Citation& citation : citations) words += citation.text + "\n";
+  return holds_answer(words, made.answers) ? 1 : 0;
 }
 
 }  // namespace

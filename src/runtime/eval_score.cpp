@@ -82,6 +82,12 @@ EvalScores score_word(std::string_view reply, std::span<const std::string> answe
   return {{"strict", truth(begins_whole(text, word, is_word))}, {"found", truth(holds_whole(text, word, is_word))}};
 }
 
+bool holds_answer(std::string_view text, std::span<const std::string> answers) {
+  const std::string words = normalised_answer(text);
+  return std::any_of(answers.begin(), answers.end(),
+                     [&](const std::string& answer) { return holds_whole(words, normalised_answer(answer), is_word); });
+}
+
 EvalScores score_text(std::string_view reply, std::span<const std::string> answers) {
   const std::string text = normalised_answer(reply);
   bool contains = false;

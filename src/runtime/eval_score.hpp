@@ -23,6 +23,8 @@ EvalScores score_word(std::string_view reply, std::span<const std::string> answe
 // {contains, f1}: the best over `answers`.
 EvalScores score_text(std::string_view reply, std::span<const std::string> answers);
 
+// Is an answer, whole, somewhere in a text? As for `contains`.
+bool holds_answer(std::string_view text, std::span<const std::string> answers);
 // Lower case, punctuation and articles out, single blanks. ASCII; other bytes stay.
 std::string normalised_answer(std::string_view text);
 

@@ -68,6 +68,18 @@ class Reading(CliCase):
                                input=path.read_bytes(), capture_output=True, check=True)
         self.assertIn(b"Marzipan", piped.stdout)
 
+    def test_a_chat_about_a_text_reads_it_meanwhile_and_shows_what_was_read(self):
+        path = self.text()
+        lines = f"{QUESTION}\n/context\nWhat did the baker do?\n/stats\n/clear\n{QUESTION}\n"
+        done = self.run_cli("-m", self.model("smollm2"), "-cnv", "-f", path, "-n", "16", "--temp", "0",
+                            stdin=lines.encode())
+        replies = done.stdout.decode().splitlines()
+        self.assertEqual(replies[-1], replies[0])
+        self.assertIn(f"line {FACT_LINE} (".encode(), done.stderr)
+        # The same tokens as without a chat.
+        direct = self.run_json("-m", self.model("smollm2"), "-f", path, *self.options(), "--json")
+        self.assertEqual(direct["text"].splitlines()[0], replies[0])
+
     def test_evaluations_measure_drivers_and_citations(self):
         report = json.loads(self.run_cli("eval", "passkey", "-m", self.model("gemma3"), "--lengths", "2k", "--depths",
                                          "50", "--driver", "retri", "--cite", "--json").stdout)
