@@ -87,7 +87,7 @@ Result<std::vector<std::vector<Token>>> question_tokens(const Context& context, 
 
 // The text's tokens, read again as far as the file has lost their state.
 Result<std::vector<Token>> restore(const Context& context, Session& session) {
-  LCRUN_ASSIGN(auto restored, load_session(session, context.options().session));
+  LCRUN_ASSIGN(auto restored, load_session(context, session, context.options().session));
   if (session.tokens().size() < restored.tokens.size()) LCRUN_TRY(session.sync(restored.tokens, {}, INT64_MAX));
   return std::move(restored.tokens);
 }

@@ -37,6 +37,7 @@ Result<Contents> read_contents(const std::string& path) {
   LCRUN_ASSIGN(contents.identity, runtime::decode_identity(contents.snapshot.identity, path));
   LCRUN_TRY(runtime::decode_tokens(contents.snapshot, contents.identity.n_vocab));
   LCRUN_ASSIGN(contents.extra, runtime::decode_extra(contents.snapshot, contents.identity.n_vocab));
+  runtime::check_parent(contents.snapshot, contents.identity);
   if (!contents.snapshot.damage.empty()) return damaged(contents.snapshot, "");
   LCRUN_ASSIGN(contents.file_bytes, contents.snapshot.file->size());
   return contents;
@@ -63,6 +64,13 @@ Json json_of(const Contents& contents) {
   json["file_bytes"] = file_bytes;
   json["note_bytes"] = extra.note.size();
   json["has_logits"] = !extra.logits.empty();
+  json["parent"] = snapshot.parent.has_value() ? Json(snapshot.parent->path) : Json(nullptr);
+  if (!snapshot.parent.has_value()) return json;
+  json["parent_id"] = storage::hex_text(snapshot.parent->id);
+  json["parent_there"] = snapshot.parent_file != nullptr;
+  json["shared_tokens"] = snapshot.parent->tokens;
+  json["shared_bytes"] = snapshot.shared_bytes();
+  json["prefix_key"] = storage::hex_text(snapshot.parent->chain);
   return json;
 }
 
@@ -92,11 +100,29 @@ Status verify(const Context& context, const std::string& path) {
   json["path"] = path;
   json["tokens"] = snapshot.superblock.tokens;
   json["pages"] = snapshot.pages();
-  json["checked_bytes"] = snapshot.live_bytes();
+  json["checked_bytes"] = snapshot.live_bytes() + snapshot.shared_bytes();
   json["whole"] = true;
   if (context.options().json) return context.out.write(json_text(json) + "\n");
   return context.out.write(format("{}: whole: {} tokens, {} pages, {}\n", path, snapshot.superblock.tokens,
-                                  snapshot.pages(), runtime::bytes_text(snapshot.live_bytes())));
+                                  snapshot.pages(), runtime::bytes_text(snapshot.live_bytes() + snapshot.shared_bytes())));
+}
+
+// Sessions in the folder of `path` that share its pages.
+std::vector<std::string> children_of(const std::string& path) {
+  FileSystem& fs = posix_file_system();
+  std::vector<std::string> children;
+  const auto parent = storage::open_snapshot(fs, path);
+  if (!parent.has_value() || !parent->superblock.sealed) return children;
+  const size_t slash = path.find_last_of('/');
+  const std::string folder = slash == std::string::npos ? "./" : path.substr(0, slash + 1);
+  for (const std::string& name : fs.longer_names(folder)) {
+    const auto is_session = storage::looks_like_snapshot(fs, name);
+    if (!is_session.has_value() || !*is_session) continue;
+    const auto other = storage::open_snapshot(fs, name);
+    const bool shares = other.has_value() && other->parent.has_value() && other->parent->id == parent->superblock.id;
+    if (shares) children.push_back(name);
+  }
+  return children;
 }
 
 Status remove(const Context& context, const std::string& path) {
@@ -104,6 +130,13 @@ Status remove(const Context& context, const std::string& path) {
   if (!is_session) {
     return make_error(Code::kBadSession, "{}: found other bytes, wanted a session file of lcrun; it was left alone",
                       path);
+  }
+  const auto children = children_of(path);
+  if (!children.empty() && !context.options().force) {
+    return make_error(Code::kBadSession,
+                      "{}: found {} that shares its pages{}, wanted none; it was left alone (--force removes it, and "
+                      "--reread then reads their tokens again)",
+                      path, children.front(), children.size() > 1 ? format(", and {} more", children.size() - 1) : "");
   }
   LCRUN_TRY(posix_file_system().remove(path));
   if (!context.options().json) return {};

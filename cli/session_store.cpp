@@ -26,16 +26,21 @@ Status check_session_option(const Context& context) {
   return make_error(Code::kIo, "--session {}: there is no directory {}", path, directory);
 }
 
-Result<runtime::Session::Restored> load_session(runtime::Session& session, const std::string& path) {
-  LCRUN_ASSIGN(auto restored, session.load(posix_file_system(), path));
+Result<runtime::Session::Restored> load_session(const Context& context, runtime::Session& session,
+                                                const std::string& path) {
+  using IfParentIsMissing = runtime::Session::IfParentIsMissing;
+  const auto missing = context.options().reread ? IfParentIsMissing::kReread : IfParentIsMissing::kRefuse;
+  LCRUN_ASSIGN(auto restored, session.load(posix_file_system(), path, missing));
   if (!restored.damage.empty()) log(LogLevel::kWarn, "{}: {}; the rest is read again", path, restored.damage);
   return restored;
 }
 
 Result<std::optional<runtime::Session::Restored>> resume_session(const Context& context, runtime::Session& session) {
-  const std::string& path = context.options().session;
-  if (path.empty() || !posix_file_system().exists(path)) return std::optional<runtime::Session::Restored>();
-  LCRUN_ASSIGN(auto restored, load_session(session, path));
+  const std::string& kept = context.options().session;
+  const bool is_there = !kept.empty() && posix_file_system().exists(kept);
+  const std::string& path = is_there ? kept : context.options().from;
+  if (path.empty()) return std::optional<runtime::Session::Restored>();
+  LCRUN_ASSIGN(auto restored, load_session(context, session, path));
   return std::optional(std::move(restored));
 }
 

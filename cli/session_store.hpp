@@ -18,9 +18,10 @@ storage::SyncMode sync_mode(const runtime::Options& options);
 Status check_session_option(const Context& context);
 
 // Fills the session from a file; damage is told on stderr. Errors of Session::load().
-Result<runtime::Session::Restored> load_session(runtime::Session& session, const std::string& path);
+Result<runtime::Session::Restored> load_session(const Context& context, runtime::Session& session,
+                                                const std::string& path);
 
-// The same with the file of --session; nothing without --session, or when there is no such file yet. kBadSession: not
+// The same with the file of --session, or, while that is not there, of --from; else nothing. kBadSession: not
 // this model's, beyond use, or sealed (it could not be saved again).
 Result<std::optional<runtime::Session::Restored>> resume_session(const Context& context, runtime::Session& session);
 

@@ -242,6 +242,11 @@ class SequenceState {
   int64_t saved_tokens() const { return saved_tokens_; }
   void mark_saved() { saved_tokens_ = tokens_; }
 
+  // Tokens from the beginning whose blocks are those of a file that never changes, as it was said at first; fewer when
+  // some of them were taken back since.
+  int64_t inherited_tokens() const { return inherited_tokens_; }
+  void set_inherited(int64_t tokens) { inherited_tokens_ = tokens; }
+
   // First row of a page that could not be read back; truncating to it or further makes up for it.
   std::optional<int64_t> lost_row() const;
   // Null without pages.
@@ -258,6 +263,7 @@ class SequenceState {
   std::shared_ptr<PagedSequence> pages_;
   int64_t tokens_ = 0;
   int64_t saved_tokens_ = 0;
+  int64_t inherited_tokens_ = 0;
   int64_t dropped_first_ = 0;  // tokens [first, end) are gone
   int64_t dropped_end_ = 0;    // 0: none
   int64_t dropped_at_ = 0;     // tokens there were, when that was last so

@@ -167,6 +167,7 @@ void SequenceState::truncate(int64_t n) {
   }
   tokens_ = n;
   saved_tokens_ = std::min(saved_tokens_, n);
+  inherited_tokens_ = std::min(inherited_tokens_, n);
   if (n <= dropped_first_) dropped_first_ = dropped_end_ = dropped_at_ = 0;
 }
 
@@ -190,6 +191,7 @@ void SequenceState::clear() { truncate(0); }
 Result<SequenceState> SequenceState::clone() const {
   SequenceState copy;
   copy.tokens_ = tokens_;
+  copy.inherited_tokens_ = inherited_tokens_;
   copy.dropped_first_ = dropped_first_;
   copy.dropped_end_ = dropped_end_;
   copy.dropped_at_ = dropped_at_;
@@ -221,6 +223,7 @@ Status SequenceState::go_on_as(const SequenceState& other) {
   LCRUN_CHECK(tokens_ % joint_tokens() == 0 && tokens_ <= other.tokens_ && layers_.size() == other.layers_.size());
   LCRUN_CHECK(!has_dropped() && !other.has_dropped());
   saved_tokens_ = std::min(saved_tokens_, tokens_);
+  inherited_tokens_ = std::min(inherited_tokens_, tokens_);
   for (size_t i = 0; i < layers_.size(); ++i) {
     for (size_t r = 0; r < layers_[i].regions.size(); ++r) {
       const Status taken = layers_[i].regions[r].go_on_as(other.layers_[i].regions[r]);

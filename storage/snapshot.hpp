@@ -35,6 +35,12 @@ struct SnapshotStamp {
   bool operator==(const SnapshotStamp&) const = default;
 };
 
+// Pages that a state shares with a sealed file, as its tables have them.
+struct Parent {
+  ParentRef ref;          // `path` as this process opens it
+  SnapshotTables tables;  // only runs count
+};
+
 struct SaveRequest {
   SequenceState& state;                 // only read, but what lies on a disk moves
   std::span<const std::byte> identity;  // the three sections that are opaque here
@@ -43,6 +49,8 @@ struct SaveRequest {
   SyncMode sync = SyncMode::kBarrier;
   bool seal = false;  // the last commit that the file takes
   int n_threads = 1;
+  // The first ref.tokens tokens of the state have the pages of that file, if it is still there: they are not written.
+  const Parent* parent = nullptr;
   bool without_state = false;  // no pages and no tables: what the opaque sections hold is all that is kept
   SnapshotStamp last;          // the commit at `path` that state.saved_tokens() speaks of, if there is one
 };
@@ -68,11 +76,16 @@ struct Snapshot {
   std::vector<std::byte> extra;     // empty when it is damaged
   SnapshotTables tables;            // empty when they are damaged, or saved without_state
   bool has_state = true;            // saved with it
+  std::optional<ParentRef> parent;   // `path` as this process opens it
+  std::shared_ptr<File> parent_file;  // null: it is not there, or another file; parent_missing says which
+  std::string parent_missing;
+  std::vector<std::byte> parent_identity, parent_tokens;  // its sections
   std::vector<std::string> damage;  // what is not whole, in words
 
   SnapshotStamp stamp() const { return {superblock.id, superblock.sequence}; }
   uint64_t pages() const;
-  uint64_t live_bytes() const;   // of what this commit refers to, superblocks included
+  uint64_t live_bytes() const;   // of what this commit refers to in its file, superblocks included
+  uint64_t shared_bytes() const;  // and in its parent's
   uint64_t block_bytes() const;  // of pages of blocks that grow: those that can stay in the file
 };
 
@@ -87,10 +100,16 @@ Result<bool> looks_like_snapshot(FileSystem& fs, const std::string& path);
 
 // Fills a fresh state of the same regions; returns its tokens: snapshot.superblock.tokens, or as many as what is whole
 // allows, with a line more in snapshot.damage. kBadSession: other regions. kNoMemory.
-// `in_place`: a source of the state's store that is this file, sealed. Paged blocks stay where they are, unread:
-// damage to them shows when they are first needed.
-Result<int64_t> restore_snapshot(Snapshot& snapshot, SequenceState& state, int n_threads,
-                                 std::optional<SourceId> in_place = {});
+// `in_place`: sources of the state's store that are the file, sealed, and its parent. Paged blocks stay there, unread:
+// damage to them shows when they are first needed. kBadSession: the parent is missing.
+struct InPlace {
+  std::optional<SourceId> own, parent;
+};
+Result<int64_t> restore_snapshot(Snapshot& snapshot, SequenceState& state, int n_threads, const InPlace& in_place = {});
+
+// The parent of what is saved next from a state that this snapshot was restored to; nothing when there is none: it is
+// neither sealed nor has a parent. Key and tokens are up to whoever saves.
+std::optional<Parent> parent_of(const Snapshot& snapshot);
 
 // Reads and checks every page; returns how many are damaged, and adds them (the first few) to snapshot.damage.
 Result<uint64_t> verify_snapshot(Snapshot& snapshot, int n_threads);

@@ -13,6 +13,9 @@ namespace lcrun::storage {
 namespace {
 
 constexpr uint32_t kSealedFlag = 1;
+constexpr uint32_t kParentFlag = 2;
+constexpr uint64_t kMaxPath = 4096;
+constexpr char kChainDomain[] = "lcrun prefix 1";  // on disk: a change of what a key means is a new one
 constexpr uint64_t kMaxBlock = uint64_t{1} << 40;
 constexpr uint32_t kMaxName = 64;
 constexpr size_t kDigestAt = kSuperblockBytes - sizeof(Digest);
@@ -47,37 +50,73 @@ Result<RegionSpec> read_spec(ByteReader& in) {
   return spec;
 }
 
-// Reads runs and takes their extents from `left`, the bytes that pages may still claim.
-Status read_runs(ByteReader& in, const Superblock& superblock, RegionTable& table, uint64_t& left) {
+// A file that runs lie in.
+struct Place {
+  uint64_t file_bytes;
+  uint64_t sequence;  // of its newest commit
+  uint64_t left;      // bytes that pages may still claim
+};
+
+// Reads runs from block `next` on and takes their extents from what the file has left.
+Status read_runs(ByteReader& in, Place& place, const RegionTable& table, uint64_t& next, std::vector<PageRun>& runs) {
   LCRUN_ASSIGN(const auto n_runs, in.read<uint64_t>("page runs"));
   if (n_runs > in.remaining() / sizeof(PageRun)) {
     return in.fail("page runs", format("{}", n_runs), format("at most {}", in.remaining() / sizeof(PageRun)));
   }
   const uint64_t extent = table.extent();
-  uint64_t next = 0;  // least block that may come
   for (uint64_t i = 0; i < n_runs; ++i) {
     LCRUN_ASSIGN(const auto run, in.read<PageRun>("page run"));
     const bool is_current = table.spec.kind == RegionKind::kFixed && run.first == kCurrentState;
-    const bool fits = run.count != 0 && run.count <= left / extent && run.offset % kSnapshotAlignment == 0 &&
-                      run.offset >= kSnapshotStart && run.offset <= superblock.file_bytes &&
-                      run.count * extent <= superblock.file_bytes - run.offset;
+    const bool fits = run.count != 0 && run.count <= place.left / extent && run.offset % kSnapshotAlignment == 0 &&
+                      run.offset >= kSnapshotStart && run.offset <= place.file_bytes &&
+                      run.count * extent <= place.file_bytes - run.offset;
     const bool ascends = run.first >= next && (is_current ? i + 1 == n_runs : run.first < kMaxBlock) &&
                          (table.spec.kind != RegionKind::kFixed || run.count == 1);
-    const bool is_past = run.generation != 0 && run.generation <= superblock.sequence;
+    const bool is_past = run.generation != 0 && run.generation <= place.sequence;
     if (!fits || !ascends || !is_past) {
       return in.fail("page run",
                      format("{} pages from {} at {}, generation {}", run.count, run.first, run.offset, run.generation),
-                     format("ascending pages of {} bytes inside {}, generation 1 to {}", extent, superblock.file_bytes,
-                            superblock.sequence));
+                     format("ascending pages of {} bytes inside {}, generation 1 to {}", extent, place.file_bytes,
+                            place.sequence));
     }
-    left -= run.count * extent;
+    place.left -= run.count * extent;
     next = is_current ? kMaxBlock : run.first + run.count;
-    table.runs.push_back(run);
-  }
-  if (table.spec.kind == RegionKind::kFixed && next != kMaxBlock) {
-    return in.fail("page runs", "marks alone", "the present state behind them");
+    runs.push_back(run);
   }
   return {};
+}
+
+Result<ParentRef> read_parent(ByteReader& in) {
+  ParentRef parent;
+  LCRUN_ASSIGN(parent.id, in.read<SessionId>("id of the parent"));
+  LCRUN_ASSIGN(parent.sequence, in.read<uint64_t>("commit of the parent"));
+  LCRUN_ASSIGN(parent.file_bytes, in.read<uint64_t>("size of the parent"));
+  LCRUN_ASSIGN(parent.tokens, in.read<uint64_t>("shared tokens"));
+  LCRUN_ASSIGN(parent.chain, in.read<Sha256Digest>("key of the shared tokens"));
+  LCRUN_ASSIGN(const auto length, in.read<uint64_t>("length of the parent's path"));
+  if (length == 0 || length > kMaxPath) return in.fail("length of the path", format("{}", length), "1 to 4096");
+  LCRUN_ASSIGN(const auto path, in.read_bytes("path of the parent", length));
+  parent.path.assign(reinterpret_cast<const char*>(path.data()), path.size());
+  if (parent.path.find('\0') != std::string::npos) return in.fail("path of the parent", "a zero byte", "a path");
+  if (parent.tokens == 0 || parent.tokens > kMaxBlock || parent.tokens % kBlockTokens != 0 || parent.sequence == 0) {
+    return in.fail("shared tokens", format("{}", parent.tokens), "whole blocks of 64");
+  }
+  return parent;
+}
+
+void write_parent(ByteWriter& out, const ParentRef& parent) {
+  out.write(parent.id);
+  out.write(parent.sequence);
+  out.write(parent.file_bytes);
+  out.write(parent.tokens);
+  out.write(parent.chain);
+  out.write<uint64_t>(parent.path.size());
+  out.append(parent.path.data(), parent.path.size());
+}
+
+void write_runs(ByteWriter& out, const std::vector<PageRun>& runs) {
+  out.write<uint64_t>(runs.size());
+  for (const PageRun& run : runs) out.write(run);
 }
 
 }  // namespace
@@ -109,7 +148,7 @@ SuperblockBytes encode_superblock(const Superblock& superblock) {
   ByteWriter out;
   out.append(kMagic, kMagicBytes);
   out.write(kSnapshotFormat);
-  out.write(superblock.sealed ? kSealedFlag : uint32_t{0});
+  out.write((superblock.sealed ? kSealedFlag : 0U) | (superblock.has_parent ? kParentFlag : 0U));
   out.write(superblock.id);
   out.write(superblock.sequence);
   out.write(superblock.tokens);
@@ -146,8 +185,9 @@ Result<Superblock> decode_superblock(std::span<const std::byte> bytes, const std
   }
   Superblock superblock;
   LCRUN_ASSIGN(const auto flags, in.read<uint32_t>("flags"));
-  if (flags > kSealedFlag) return in.fail("flags", format("{}", flags), "0 or 1");
-  superblock.sealed = flags == kSealedFlag;
+  if (flags > (kSealedFlag | kParentFlag)) return in.fail("flags", format("{}", flags), "0 to 3");
+  superblock.sealed = (flags & kSealedFlag) != 0;
+  superblock.has_parent = (flags & kParentFlag) != 0;
   LCRUN_ASSIGN(superblock.id, in.read<SessionId>("id"));
   LCRUN_ASSIGN(superblock.sequence, in.read<uint64_t>("sequence"));
   LCRUN_ASSIGN(superblock.tokens, in.read<uint64_t>("tokens"));
@@ -165,8 +205,22 @@ Result<Superblock> decode_superblock(std::span<const std::byte> bytes, const std
   return superblock;
 }
 
-std::vector<std::byte> encode_tables(const SnapshotTables& tables) {
+Sha256Digest prefix_chain(const Sha256Digest& origin, std::span<const std::byte> tokens, uint64_t block_bytes) {
+  Sha256 hash;
+  hash.update(std::as_bytes(std::span(kChainDomain)));
+  hash.update(std::as_bytes(std::span(origin)));
+  Sha256Digest key = hash.finish();
+  for (uint64_t at = 0; at + block_bytes <= tokens.size(); at += block_bytes) {
+    hash.update(std::as_bytes(std::span(key)));
+    hash.update(tokens.subspan(static_cast<size_t>(at), static_cast<size_t>(block_bytes)));
+    key = hash.finish();
+  }
+  return key;
+}
+
+std::vector<std::byte> encode_tables(const SnapshotTables& tables, const ParentRef* parent) {
   ByteWriter out;
+  if (parent != nullptr) write_parent(out, *parent);
   out.write<uint32_t>(static_cast<uint32_t>(tables.size()));
   for (const auto& layer : tables) {
     out.write<uint32_t>(static_cast<uint32_t>(layer.size()));
@@ -176,28 +230,41 @@ std::vector<std::byte> encode_tables(const SnapshotTables& tables) {
       out.append(table.spec.name.data(), table.spec.name.size());
       out.write<uint64_t>(table.spec.block_bytes);
       out.write<int64_t>(table.spec.window);
-      out.write<uint64_t>(table.runs.size());
-      for (const PageRun& run : table.runs) out.write(run);
+      if (parent != nullptr) write_runs(out, table.inherited);
+      write_runs(out, table.runs);
     }
   }
   return out.take();
 }
 
 Result<SnapshotTables> decode_tables(std::span<const std::byte> bytes, const std::string& name,
-                                     const Superblock& superblock) {
+                                     const Superblock& superblock, std::optional<ParentRef>& parent) {
   ByteReader in(bytes, format("{}: tables", name), Code::kBadSession);
+  parent.reset();
+  Place inherited{0, 0, 0};
+  if (superblock.has_parent) {
+    LCRUN_ASSIGN(parent, read_parent(in));
+    inherited = {parent->file_bytes, parent->sequence, parent->file_bytes};
+  }
   LCRUN_ASSIGN(const auto n_layers, in.read<uint32_t>("layers"));
   if (n_layers > in.remaining() / sizeof(uint32_t)) {
     return in.fail("layers", format("{}", n_layers), format("at most {}", in.remaining() / sizeof(uint32_t)));
   }
   SnapshotTables tables(n_layers);
-  uint64_t left = superblock.file_bytes;
+  Place own{superblock.file_bytes, superblock.sequence, superblock.file_bytes};
   for (auto& layer : tables) {
     LCRUN_ASSIGN(const auto n_regions, in.read<uint32_t>("regions"));
     for (uint32_t i = 0; i < n_regions; ++i) {
       RegionTable table;
       LCRUN_ASSIGN(table.spec, read_spec(in));
-      LCRUN_TRY(read_runs(in, superblock, table, left));
+      uint64_t next = 0;  // least block that may come
+      if (parent.has_value()) LCRUN_TRY(read_runs(in, inherited, table, next, table.inherited));
+      const bool may_inherit = table.spec.kind == RegionKind::kAppend || table.spec.kind == RegionKind::kIndex;
+      if (!table.inherited.empty() && !may_inherit) return in.fail("inherited pages", "some", "none of this kind");
+      LCRUN_TRY(read_runs(in, own, table, next, table.runs));
+      if (table.spec.kind == RegionKind::kFixed && next != kMaxBlock) {
+        return in.fail("page runs", "marks alone", "the present state behind them");
+      }
       layer.push_back(std::move(table));
     }
   }

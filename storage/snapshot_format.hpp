@@ -9,11 +9,13 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "src/base/result.hpp"
+#include "src/base/sha256.hpp"
 #include "storage/page_format.hpp"
 #include "storage/region.hpp"
 
@@ -46,6 +48,7 @@ struct Superblock {
   SessionId id{};
   uint64_t sequence = 0;    // of the commit, from 1
   bool sealed = false;      // complete: never written again
+  bool has_parent = false;  // its tables begin with a ParentRef
   uint64_t tokens = 0;      // of the state
   uint64_t file_bytes = 0;  // end of what this commit refers to
   std::array<Section, kSections> sections{};
@@ -65,17 +68,34 @@ struct PageRun {
   uint64_t generation = 0;
 };
 
+// The sealed file whose first pages a snapshot shares instead of holding them itself. It has no parent of its own.
+struct ParentRef {
+  SessionId id{};
+  uint64_t sequence = 0;    // of the commit
+  uint64_t file_bytes = 0;  // its superblock's
+  uint64_t tokens = 0;      // that are shared; whole blocks
+  Sha256Digest chain{};     // over those tokens and all that their state depends on (prefix_chain())
+  std::string path;         // beside the file that refers to it, if it is a bare name
+};
+
+// Key of whole blocks of tokens: a chain, block by block, that begins with `origin`, what the bytes of their pages
+// depend on besides.
+Sha256Digest prefix_chain(const Sha256Digest& origin, std::span<const std::byte> tokens, uint64_t block_bytes);
+
 struct RegionTable {
   RegionSpec spec;
   std::vector<PageRun> runs;
+  std::vector<PageRun> inherited = {};  // in the parent's file; of blocks before those of runs
 
   uint64_t extent() const { return extent_bytes(spec.block_bytes, kSnapshotAlignment); }
 };
 
 // [layer][region]
 using SnapshotTables = std::vector<std::vector<RegionTable>>;
-std::vector<std::byte> encode_tables(const SnapshotTables& tables);
+// `parent`: null if there is none.
+std::vector<std::byte> encode_tables(const SnapshotTables& tables, const ParentRef* parent = nullptr);
+// Gives `parent` where the superblock says that there is one.
 Result<SnapshotTables> decode_tables(std::span<const std::byte> bytes, const std::string& name,
-                                     const Superblock& superblock);
+                                     const Superblock& superblock, std::optional<ParentRef>& parent);
 
 }  // namespace lcrun::storage

@@ -25,6 +25,7 @@ constexpr size_t kNamedDamage = 4;                     // damaged pages that are
 
 // A page on its way to where its payload belongs.
 struct PageJob {
+  File* file = nullptr;
   PageIdentity identity;
   uint64_t offset = 0;
   uint64_t extent = 0;
@@ -32,10 +33,26 @@ struct PageJob {
   Verdict verdict = Verdict::kOk;
 };
 
-PageJob job_of(const Snapshot& snapshot, const RegionTable& table, uint32_t layer, uint32_t region, const PageRun& run,
+// A run of a region: its own, or inherited.
+struct RunRef {
+  const PageRun* run;
+  bool inherited;
+};
+
+std::vector<RunRef> runs_of(const RegionTable& table) {
+  std::vector<RunRef> runs;
+  for (const PageRun& run : table.inherited) runs.push_back({&run, true});
+  for (const PageRun& run : table.runs) runs.push_back({&run, false});
+  return runs;
+}
+
+PageJob job_of(const Snapshot& snapshot, const RegionTable& table, uint32_t layer, uint32_t region, const RunRef& ref,
                uint64_t page) {
+  const PageRun& run = *ref.run;
   PageJob job;
-  job.identity = {snapshot.superblock.id, layer, region, run.first + page, run.generation};
+  job.file = ref.inherited ? snapshot.parent_file.get() : snapshot.file.get();
+  job.identity = {ref.inherited ? snapshot.parent->id : snapshot.superblock.id, layer, region, run.first + page,
+                  run.generation};
   job.extent = table.extent();
   job.offset = run.offset + page * job.extent;
   return job;
@@ -44,7 +61,7 @@ PageJob job_of(const Snapshot& snapshot, const RegionTable& table, uint32_t laye
 // Pages are read in groups that lie one behind the other: payloads into place, what lies between them into scratch.
 class PageReader {
  public:
-  PageReader(File& file, int n_threads) : file_(file), n_threads_(std::max(1, n_threads)) {}
+  explicit PageReader(int n_threads) : n_threads_(std::max(1, n_threads)) {}
 
   Status run(std::span<PageJob> jobs) {
     if (jobs.empty()) return {};
@@ -72,6 +89,7 @@ class PageReader {
     size_t count = 1;
     uint64_t bytes = jobs[0].extent;
     while (count < jobs.size() && count < kGroupPages && bytes + jobs[count].extent <= kGroupBytes &&
+           jobs[count].file == jobs[0].file &&
            jobs[count].offset == jobs[count - 1].offset + jobs[count - 1].extent) {
       bytes += jobs[count++].extent;
     }
@@ -84,7 +102,8 @@ class PageReader {
       parts[2 * i] = group[i].payload;
       parts[2 * i + 1] = {scratch + i * tail, static_cast<size_t>(group[i].extent - group[i].payload.size())};
     }
-    const bool read = file_.read_scattered(group[0].offset, std::span(parts).first(2 * group.size())).has_value();
+    File& file = *group[0].file;
+    const bool read = file.read_scattered(group[0].offset, std::span(parts).first(2 * group.size())).has_value();
     for (size_t i = 0; i < group.size(); ++i) {
       PageJob& job = group[i];
       const auto rest = parts[2 * i + 1];
@@ -92,12 +111,11 @@ class PageReader {
       if (read && job.verdict == Verdict::kOk) continue;
       // Once more: the way from the disk may be at fault, or a neighbour.
       job.verdict = Verdict::kTorn;  // also the name of what cannot be read
-      if (!file_.read_scattered(job.offset, std::span(parts).subspan(2 * i, 2)).has_value()) continue;
+      if (!file.read_scattered(job.offset, std::span(parts).subspan(2 * i, 2)).has_value()) continue;
       job.verdict = check_page(job.payload, rest.last(kSealBytes), job.identity);
     }
   }
 
-  File& file_;
   int n_threads_;
   AlignedBuffer scratch_;
 };
@@ -118,16 +136,18 @@ struct RegionRestore {
 
 class Restore {
  public:
-  Restore(Snapshot& snapshot, SequenceState& state, int n_threads, std::optional<SourceId> in_place)
-      : snapshot_(snapshot), state_(state), in_place_(in_place), reader_(*snapshot.file, n_threads) {}
+  Restore(Snapshot& snapshot, SequenceState& state, int n_threads, const InPlace& in_place)
+      : snapshot_(snapshot), state_(state), in_place_(in_place), reader_(n_threads) {}
 
   Result<int64_t> run() {
     for (size_t i = 0; i < snapshot_.tables.size(); ++i) {
       for (size_t r = 0; r < snapshot_.tables[i].size(); ++r) {
         regions_.push_back({static_cast<uint32_t>(i), static_cast<uint32_t>(r), &snapshot_.tables[i][r], {}, false});
-        if (stays_in_file(regions_.back())) continue;
-        for (const PageRun& run : regions_.back().table->runs) {
-          snapshot_.file->will_need(run.offset, run.count * regions_.back().table->extent());
+        const RegionTable& table = *regions_.back().table;
+        for (const RunRef& ref : runs_of(table)) {
+          if (source_of(regions_.back(), ref).has_value()) continue;
+          File& file = ref.inherited ? *snapshot_.parent_file : *snapshot_.file;
+          file.will_need(ref.run->offset, ref.run->count * table.extent());
         }
       }
     }
@@ -151,17 +171,17 @@ class Restore {
 
   // Makes blocks and the jobs that fill them.
   Status fill(RegionRestore& item) {
-    if (stays_in_file(item)) return fill_in_place(item);
     if (region_of(item).pages()) return fill_pages(item);
     Region& region = region_of(item);
     region = Region(region.spec());
     if (region.spec().kind == RegionKind::kFixed) LCRUN_TRY(region.prepare_fixed());
     uint64_t n_blocks = 0;
-    for (const PageRun& run : item.table->runs) n_blocks += run.count;
+    const auto runs = runs_of(*item.table);
+    for (const RunRef& ref : runs) n_blocks += ref.run->count;
     region.begin_restore(static_cast<int64_t>(n_blocks));
-    for (const PageRun& run : item.table->runs) {
-      for (uint64_t page = 0; page < run.count; ++page) {
-        PageJob job = job_of(snapshot_, *item.table, item.layer, item.index, run, page);
+    for (const RunRef& ref : runs) {
+      for (uint64_t page = 0; page < ref.run->count; ++page) {
+        PageJob job = job_of(snapshot_, *item.table, item.layer, item.index, ref, page);
         if (std::binary_search(item.damaged.begin(), item.damaged.end(), job.identity.block)) continue;
         LCRUN_ASSIGN(job.payload, place_of(region, job.identity.block));
         jobs_.push_back(job);
@@ -172,20 +192,14 @@ class Restore {
     return {};
   }
 
-  bool stays_in_file(const RegionRestore& item) { return in_place_.has_value() && region_of(item).pages().has_value(); }
-
-  Status fill_in_place(const RegionRestore& item) {
-    Region& region = region_of(item);
-    region.begin_restore();
-    for (const PageRun& run : item.table->runs) {
-      const StoredPages pages{*in_place_, item.layer,           item.index,    run.count,
-                              run.offset, item.table->extent(), run.generation};
-      LCRUN_TRY(region.restore_stored(static_cast<int64_t>(run.first), pages));
-    }
-    return {};
+  // Where the pages of a run stay, if they do.
+  std::optional<SourceId> source_of(const RegionRestore& item, const RunRef& ref) {
+    if (!region_of(item).pages().has_value()) return {};
+    return ref.inherited ? in_place_.parent : in_place_.own;
   }
 
-  // Blocks that are pages of a store are at hand one at a time: they are read beside it, and end at the first damage.
+  // Blocks that are pages of a store stay in a file that never changes, or are at hand one at a time: they are read
+  // beside it, and end at the first damage.
   Status fill_pages(RegionRestore& item) {
     LCRUN_TRY(read_wave());
     Region& region = region_of(item);
@@ -193,9 +207,17 @@ class Restore {
     const uint64_t block_bytes = item.table->spec.block_bytes;
     const size_t at_once = std::max<size_t>(1, static_cast<size_t>(kStagingBytes / block_bytes));
     LCRUN_ASSIGN(auto staging, AlignedBuffer::allocate_unwritten(at_once * static_cast<size_t>(block_bytes)));
-    for (const PageRun& run : item.table->runs) {
+    for (const RunRef& ref : runs_of(*item.table)) {
+      const PageRun& run = *ref.run;
+      if (!item.damaged.empty()) break;
+      if (const auto source = source_of(item, ref)) {
+        const StoredPages pages{*source,    item.layer,           item.index,    run.count,
+                                run.offset, item.table->extent(), run.generation};
+        LCRUN_TRY(region.restore_stored(static_cast<int64_t>(run.first), pages));
+        continue;
+      }
       for (uint64_t page = 0; page < run.count && item.damaged.empty(); ++page) {
-        jobs_.push_back(job_of(snapshot_, *item.table, item.layer, item.index, run, page));
+        jobs_.push_back(job_of(snapshot_, *item.table, item.layer, item.index, ref, page));
         jobs_.back().payload = {staging.data() + (jobs_.size() - 1) * block_bytes, static_cast<size_t>(block_bytes)};
         if (jobs_.size() == at_once || page + 1 == run.count) LCRUN_TRY(copy_pages(item, region));
       }
@@ -282,8 +304,8 @@ class Restore {
   // Blocks or rings: the most rows, up to `tokens`, whose window lies in a run of whole blocks.
   static int64_t whole_rows(const RegionRestore& item, int64_t tokens) {
     std::vector<int64_t> held;
-    for (const PageRun& run : item.table->runs) {
-      for (uint64_t block = run.first; block < run.first + run.count; ++block) {
+    for (const RunRef& ref : runs_of(*item.table)) {
+      for (uint64_t block = ref.run->first; block < ref.run->first + ref.run->count; ++block) {
         if (!std::binary_search(item.damaged.begin(), item.damaged.end(), block)) {
           held.push_back(static_cast<int64_t>(block));
         }
@@ -294,7 +316,7 @@ class Restore {
 
   Snapshot& snapshot_;
   SequenceState& state_;
-  std::optional<SourceId> in_place_;
+  InPlace in_place_;
   PageReader reader_;
   std::vector<RegionRestore> regions_;
   std::vector<PageJob> jobs_;
@@ -305,15 +327,15 @@ class Restore {
 // Checks pages without keeping them.
 class Verification {
  public:
-  Verification(Snapshot& snapshot, int n_threads) : snapshot_(snapshot), reader_(*snapshot.file, n_threads) {}
+  Verification(Snapshot& snapshot, int n_threads) : snapshot_(snapshot), reader_(n_threads) {}
 
   Result<uint64_t> run() {
     snapshot_.file->will_need(0, snapshot_.superblock.file_bytes);
     for (size_t i = 0; i < snapshot_.tables.size(); ++i) {
       for (size_t r = 0; r < snapshot_.tables[i].size(); ++r) {
         const RegionTable& table = snapshot_.tables[i][r];
-        for (const PageRun& run : table.runs) {
-          LCRUN_TRY(add(run, table, static_cast<uint32_t>(i), static_cast<uint32_t>(r)));
+        for (const RunRef& ref : runs_of(table)) {
+          LCRUN_TRY(add(ref, table, static_cast<uint32_t>(i), static_cast<uint32_t>(r)));
         }
         // A wave never holds pages of two regions, whose payloads differ in size.
         LCRUN_TRY(check_wave(table.spec));
@@ -324,14 +346,14 @@ class Verification {
   }
 
  private:
-  Status add(const PageRun& run, const RegionTable& table, uint32_t layer, uint32_t region) {
+  Status add(const RunRef& ref, const RegionTable& table, uint32_t layer, uint32_t region) {
     const size_t at_once = std::max<size_t>(1, static_cast<size_t>(kWaveBytes / 4 / table.extent()));
     const size_t wanted = at_once * table.spec.block_bytes;
     if (payloads_.size() < wanted) {
       LCRUN_ASSIGN(payloads_, AlignedBuffer::allocate(wanted));
     }
-    for (uint64_t page = 0; page < run.count; ++page) {
-      PageJob job = job_of(snapshot_, table, layer, region, run, page);
+    for (uint64_t page = 0; page < ref.run->count; ++page) {
+      PageJob job = job_of(snapshot_, table, layer, region, ref, page);
       job.payload = {payloads_.data() + jobs_.size() * table.spec.block_bytes,
                      static_cast<size_t>(table.spec.block_bytes)};
       jobs_.push_back(job);
@@ -384,7 +406,7 @@ Result<Snapshot> open_commit(const std::shared_ptr<File>& file, const std::strin
     return snapshot;
   }
   // Whole, so what is wrong in there was written so.
-  LCRUN_ASSIGN(snapshot.tables, decode_tables(*tables, path, superblock));
+  LCRUN_ASSIGN(snapshot.tables, decode_tables(*tables, path, superblock, snapshot.parent));
   snapshot.has_state = !snapshot.tables.empty();
   return snapshot;
 }
@@ -444,10 +466,20 @@ uint64_t Snapshot::pages() const {
   uint64_t count = 0;
   for (const auto& layer : tables) {
     for (const auto& table : layer) {
-      for (const PageRun& run : table.runs) count += run.count;
+      for (const RunRef& ref : runs_of(table)) count += ref.run->count;
     }
   }
   return count;
+}
+
+uint64_t Snapshot::shared_bytes() const {
+  uint64_t bytes = 0;
+  for (const auto& layer : tables) {
+    for (const auto& table : layer) {
+      for (const PageRun& run : table.inherited) bytes += run.count * table.extent();
+    }
+  }
+  return bytes;
 }
 
 uint64_t Snapshot::live_bytes() const {
@@ -466,10 +498,31 @@ uint64_t Snapshot::block_bytes() const {
   for (const auto& layer : tables) {
     for (const auto& table : layer) {
       if (table.spec.kind != RegionKind::kAppend) continue;
-      for (const PageRun& run : table.runs) bytes += run.count * table.extent();
+      for (const RunRef& ref : runs_of(table)) bytes += ref.run->count * table.extent();
     }
   }
   return bytes;
+}
+
+static Status read_parent(FileSystem& fs, Snapshot& snapshot) {
+  LCRUN_ASSIGN(const ParentFile found, open_parent(fs, snapshot.path, *snapshot.parent));
+  LCRUN_ASSIGN(snapshot.parent_identity, read_section(*found.file, found.superblock, kIdentitySection));
+  LCRUN_ASSIGN(snapshot.parent_tokens, read_section(*found.file, found.superblock, kTokensSection));
+  snapshot.parent_file = found.file;
+  return {};
+}
+
+static void find_parent(FileSystem& fs, Snapshot& snapshot) {
+  const Status found = read_parent(fs, snapshot);
+  if (!found.has_value()) snapshot.parent_missing = found.error().message;
+  snapshot.parent->path = parent_path(snapshot.path, snapshot.parent->path);
+}
+
+// Every page that is asked for has a file.
+static Status check_parent(const Snapshot& snapshot) {
+  if (!snapshot.parent.has_value() || snapshot.parent_file != nullptr) return {};
+  return make_error(Code::kBadSession, "{}: the session that it shares {} tokens with is missing: {}", snapshot.path,
+                    snapshot.parent->tokens, snapshot.parent_missing);
 }
 
 static Result<Snapshot> open_newest(FileSystem& fs, const std::string& path) {
@@ -486,6 +539,7 @@ static Result<Snapshot> open_newest(FileSystem& fs, const std::string& path) {
     if (!best.has_value() || (is_whole || (snapshot.has_value() && !best->has_value()))) best = std::move(snapshot);
     if (is_whole) break;
   }
+  if (best->has_value() && (*best)->parent.has_value()) find_parent(fs, **best);
   return std::move(*best);
 }
 
@@ -505,9 +559,9 @@ Result<bool> looks_like_snapshot(FileSystem& fs, const std::string& path) {
   return false;
 }
 
-Result<int64_t> restore_snapshot(Snapshot& snapshot, SequenceState& state, int n_threads,
-                                 std::optional<SourceId> in_place) {
+Result<int64_t> restore_snapshot(Snapshot& snapshot, SequenceState& state, int n_threads, const InPlace& in_place) {
   if (snapshot.tables.empty() && (!snapshot.damage.empty() || !snapshot.has_state)) return 0;
+  LCRUN_TRY(check_parent(snapshot));
   if (!same_regions(snapshot.tables, state)) {
     return make_error(Code::kBadSession,
                       "{}: tables: found regions of other layers or sizes, wanted those of the model", snapshot.path);
@@ -517,6 +571,9 @@ Result<int64_t> restore_snapshot(Snapshot& snapshot, SequenceState& state, int n
   return make_error(Code::kBadSession, "{}: {}", snapshot.path, restored.error().message);
 }
 
-Result<uint64_t> verify_snapshot(Snapshot& snapshot, int n_threads) { return Verification(snapshot, n_threads).run(); }
+Result<uint64_t> verify_snapshot(Snapshot& snapshot, int n_threads) {
+  LCRUN_TRY(check_parent(snapshot));
+  return Verification(snapshot, n_threads).run();
+}
 
 }  // namespace lcrun::storage

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,16 @@ Result<std::vector<Superblock>> read_superblocks(File& file);
 
 // The bytes of a section; kBadSession when they are not what the superblock says.
 Result<std::vector<std::byte>> read_section(File& file, const Superblock& superblock, uint32_t section);
+
+// The file that `ref` of the file at `from` names; kBadSession when it is not the very commit.
+struct ParentFile {
+  std::shared_ptr<File> file;
+  Superblock superblock;
+};
+Result<ParentFile> open_parent(FileSystem& fs, const std::string& from, const ParentRef& ref);
+// How the file at `from` names the one at `path`, and back.
+std::string parent_name(const std::string& from, const std::string& path);
+std::string parent_path(const std::string& from, const std::string& name);
 
 inline bool same_spec(const RegionSpec& a, const RegionSpec& b) {
   return a.kind == b.kind && a.name == b.name && a.block_bytes == b.block_bytes && a.window == b.window;

@@ -112,6 +112,12 @@ bool is_unchanged(const RegionSpec& spec, uint64_t place, int64_t saved) {
   return (place + 1) * kBlockTokens <= static_cast<uint64_t>(spec.rows_of(saved));
 }
 
+// Is the page of `place` the parent's? Blocks of shared tokens never change.
+bool is_shared(const RegionSpec& spec, uint64_t place, int64_t shared_tokens) {
+  const bool may_be = spec.kind == RegionKind::kAppend || spec.kind == RegionKind::kIndex;
+  return may_be && (place + 1) * kBlockTokens <= static_cast<uint64_t>(spec.rows_of(shared_tokens));
+}
+
 // The page of `place` in a table, as a run of one.
 std::optional<PageRun> find_page(const RegionTable& table, uint64_t place) {
   auto run = std::upper_bound(table.runs.begin(), table.runs.end(), place,
@@ -122,17 +128,17 @@ std::optional<PageRun> find_page(const RegionTable& table, uint64_t place) {
   return PageRun{place, 1, run->offset + (place - run->first) * table.extent(), run->generation};
 }
 
-// Adds a page to the runs, to the last one if it goes on there. Pages to be written have offset 0 so far.
-void add_page(RegionTable& table, const PageRun& page) {
-  if (!table.runs.empty() && table.spec.kind != RegionKind::kFixed) {
-    PageRun& last = table.runs.back();
+// Adds a page to some runs, to the last one if it goes on there. Pages to be written have offset 0 so far.
+void add_page(const RegionTable& table, const PageRun& page, std::vector<PageRun>& runs) {
+  if (!runs.empty() && table.spec.kind != RegionKind::kFixed) {
+    PageRun& last = runs.back();
     const uint64_t next_offset = last.offset == 0 ? 0 : last.offset + last.count * table.extent();
     if (last.first + last.count == page.first && last.generation == page.generation && next_offset == page.offset) {
       ++last.count;
       return;
     }
   }
-  table.runs.push_back(page);
+  runs.push_back(page);
 }
 
 using Extents = std::vector<std::pair<uint64_t, uint64_t>>;
@@ -150,13 +156,45 @@ void add_extents(const Superblock& superblock, const SnapshotTables& tables, Ext
 struct Commit {
   Superblock superblock;
   SnapshotTables tables;
+  std::optional<ParentRef> parent;
   std::vector<std::byte> table_bytes;
   uint64_t dead_bytes = 0;
+
+  std::vector<std::byte> encoded() const { return encode_tables(tables, parent.has_value() ? &*parent : nullptr); }
 };
 
 // Bytes of the sections, in their order.
 std::array<std::span<const std::byte>, kSections> sections_of(const SaveRequest& request, const Commit& commit) {
   return {request.identity, request.tokens, request.extra, commit.table_bytes};
+}
+
+// The parent's pages of a region; null if it has no such region.
+const RegionTable* parent_table(const Parent& parent, size_t layer, size_t region, const RegionSpec& spec) {
+  if (layer >= parent.tables.size() || region >= parent.tables[layer].size()) return nullptr;
+  const RegionTable& table = parent.tables[layer][region];
+  return same_spec(table.spec, spec) ? &table : nullptr;
+}
+
+// Where the pages of a region are, or are to be written (offset 0). `last`: what the file holds already; may be null.
+RegionTable plan_region(const SaveRequest& request, const Region& region, const RegionTable* parent,
+                        const RegionTable* last, uint64_t sequence) {
+  RegionTable table{region.spec(), {}};
+  for (const uint64_t place : places_of(region)) {
+    const bool is_inherited =
+        parent != nullptr && is_shared(table.spec, place, static_cast<int64_t>(request.parent->ref.tokens));
+    const auto page = is_inherited ? find_page(*parent, place) : std::optional<PageRun>();
+    if (page.has_value()) {
+      add_page(table, *page, table.inherited);
+      continue;
+    }
+    parent = nullptr;  // inherited pages come first
+    std::optional<PageRun> known;
+    if (last != nullptr && is_unchanged(table.spec, place, request.state.saved_tokens())) {
+      known = find_page(*last, place);
+    }
+    add_page(table, known.value_or(PageRun{place, 1, 0, sequence}), table.runs);
+  }
+  return table;
 }
 
 // `last`: what the file holds already; null for a new file.
@@ -169,26 +207,24 @@ Commit plan_commit(const SaveRequest& request, const SessionId& id, const Superb
   superblock.sequence = last != nullptr ? last->sequence + 1 : 1;
   superblock.sealed = request.seal;
   superblock.tokens = static_cast<uint64_t>(request.state.tokens());
+  if (request.parent != nullptr && !request.without_state) commit.parent = request.parent->ref;
+  superblock.has_parent = commit.parent.has_value();
   Extents used = std::move(older);
   if (last != nullptr) add_extents(*last, *last_tables, used);
   for (int64_t i = 0; i < request.state.n_layers() && !request.without_state; ++i) {
+    const auto at = static_cast<size_t>(i);
     std::vector<RegionTable> layer;
     for (const Region& region : request.state.layer(i).regions) {
-      RegionTable table{region.spec(), {}};
-      for (const uint64_t place : places_of(region)) {
-        std::optional<PageRun> known;
-        if (last != nullptr && is_unchanged(table.spec, place, request.state.saved_tokens())) {
-          known = find_page((*last_tables)[static_cast<size_t>(i)][layer.size()], place);
-        }
-        add_page(table, known.value_or(PageRun{place, 1, 0, superblock.sequence}));
-      }
-      layer.push_back(std::move(table));
+      const RegionTable* parent =
+          commit.parent.has_value() ? parent_table(*request.parent, at, layer.size(), region.spec()) : nullptr;
+      const RegionTable* held = last != nullptr ? &(*last_tables)[at][layer.size()] : nullptr;
+      layer.push_back(plan_region(request, region, parent, held, superblock.sequence));
     }
     commit.tables.push_back(std::move(layer));
   }
   // Sections come first: in a new file they lie before the pages, so that a file that is cut keeps them.
   SnapshotSpace space(std::move(used));
-  commit.table_bytes = encode_tables(commit.tables);  // of the right size; offsets follow
+  commit.table_bytes = commit.encoded();  // of the right size; offsets follow
   const auto contents = sections_of(request, commit);
   uint64_t live = kSnapshotStart;
   for (uint32_t i = 0; i < kSections; ++i) {
@@ -204,7 +240,7 @@ Commit plan_commit(const SaveRequest& request, const SessionId& id, const Superb
       }
     }
   }
-  commit.table_bytes = encode_tables(commit.tables);
+  commit.table_bytes = commit.encoded();
   const auto final_contents = sections_of(request, commit);
   for (uint32_t i = 0; i < kSections; ++i) superblock.sections[i].digest = digest_of(final_contents[i]);
   superblock.file_bytes = space.end();
@@ -276,7 +312,8 @@ Result<std::optional<SaveReport>> add_to_file(FileSystem& fs, const std::string&
   if (last.sealed) return sealed_error(path);
   const auto bytes = read_section(file, last, kTablesSection);
   if (!bytes.has_value()) return std::optional<SaveReport>();
-  const auto tables = decode_tables(*bytes, path, last);
+  std::optional<ParentRef> parent;
+  const auto tables = decode_tables(*bytes, path, last, parent);
   if (!tables.has_value() || !same_regions(*tables, request.state)) return std::optional<SaveReport>();
 
   Extents older;
@@ -284,7 +321,7 @@ Result<std::optional<SaveReport>> add_to_file(FileSystem& fs, const std::string&
     // The last superblock may not have reached the disk yet: what the one before refers to is kept for one more commit.
     const auto older_bytes = read_section(file, found->back(), kTablesSection);
     if (!older_bytes.has_value()) return std::optional<SaveReport>();
-    const auto older_tables = decode_tables(*older_bytes, path, found->back());
+    const auto older_tables = decode_tables(*older_bytes, path, found->back(), parent);
     if (!older_tables.has_value()) return std::optional<SaveReport>();
     add_extents(found->back(), *older_tables, older);
   }
@@ -335,7 +372,19 @@ Result<SaveReport> write_new_file(FileSystem& fs, const std::string& temporary, 
   return report;
 }
 
-Result<SaveReport> save(FileSystem& fs, const std::string& path, const SaveRequest& request) {
+// Pages are shared with a parent that is there, and under the name by which this file will look for it.
+std::optional<Parent> usable_parent(FileSystem& fs, const std::string& path, const SaveRequest& request) {
+  if (request.parent == nullptr || request.parent->ref.tokens == 0) return {};
+  Parent parent = *request.parent;
+  parent.ref.path = parent_name(path, parent.ref.path);
+  if (parent_path(path, parent.ref.path) == path || !open_parent(fs, path, parent.ref).has_value()) return {};
+  return parent;
+}
+
+Result<SaveReport> save(FileSystem& fs, const std::string& path, const SaveRequest& wanted) {
+  SaveRequest request = wanted;
+  const std::optional<Parent> parent = usable_parent(fs, path, wanted);
+  request.parent = parent.has_value() ? &*parent : nullptr;
   if (request.last.sequence != 0) {
     LCRUN_ASSIGN(const auto added, add_to_file(fs, path, request));
     if (added.has_value()) return *added;

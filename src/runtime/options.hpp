@@ -73,6 +73,9 @@ struct Options {
   std::string kv_io = "auto";
   std::string kv_sync = "barrier";
   std::string session;
+  std::string from;
+  bool reread = false;
+  bool force = false;
   std::string attention = "auto";
   int64_t attn_budget = 0;
   std::string attn_index = "auto";

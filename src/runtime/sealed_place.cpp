@@ -51,22 +51,29 @@ Result<SequenceState> state_with_pages(const LoadRequest& request, int64_t token
   return state;
 }
 
-Result<storage::SourceId> add_file(storage::PageStore& store, const storage::Snapshot& snapshot,
-                                   const LoadRequest& request, const Room& room, bool mapped) {
+// A sealed file as this process has it open.
+struct Sealed {
+  File& file;
+  const std::string& path;
+  const storage::SessionId& id;
+};
+
+Result<storage::SourceId> add_file(storage::PageStore& store, const Sealed& sealed, const LoadRequest& request,
+                                   const Room& room, bool mapped) {
   PageSource source;
-  source.session = snapshot.superblock.id;
+  source.session = sealed.id;
   if (mapped) {
-    LCRUN_ASSIGN(source.mapping, snapshot.file->map());
+    LCRUN_ASSIGN(source.mapping, sealed.file.map());
     source.fits_in_memory = room.file <= available_memory_bytes();
     return store.add_source(std::move(source));
   }
   storage::DeviceOptions device = request.paging.device;
   device.depth = kReadDepth;
   for (;;) {
-    auto opened = request.paging.open_sealed ? request.paging.open_sealed(snapshot.path)
-                                             : storage::open_for_reading(snapshot.path, device);
+    auto opened = request.paging.open_sealed ? request.paging.open_sealed(sealed.path)
+                                             : storage::open_for_reading(sealed.path, device);
     if (!opened.has_value()) return std::move(opened).error();
-    source.session = snapshot.superblock.id;
+    source.session = sealed.id;
     source.device = std::move(opened).value();
     auto added = store.add_source(std::move(source));
     const bool may_try_buffered = !added.has_value() && device.direct && !request.paging.open_sealed;
@@ -79,7 +86,9 @@ Result<storage::SourceId> add_file(storage::PageStore& store, const storage::Sna
 }  // namespace
 
 std::optional<SealedPlace> place_sealed(const storage::Snapshot& snapshot, const LoadRequest& request) {
-  const bool may_stay = snapshot.superblock.sealed && request.paging.sealed != SealedForm::kCopied &&
+  const bool is_sealed = snapshot.superblock.sealed;
+  const bool has_parent = snapshot.parent.has_value() && snapshot.parent_file != nullptr;
+  const bool may_stay = (is_sealed || has_parent) && request.paging.sealed != SealedForm::kCopied &&
                         request.paging.is_allowed() && !snapshot.tables.empty();
   const auto size = snapshot.file->size();
   // A file that was cut is read, and what is missing told, at once.
@@ -87,15 +96,26 @@ std::optional<SealedPlace> place_sealed(const storage::Snapshot& snapshot, const
   const Room room = room_for(snapshot, request);
   if (room.file == 0) return {};
   const bool mapped = is_mapped(request, room);
-  auto state = state_with_pages(request, static_cast<int64_t>(snapshot.superblock.tokens), room, mapped);
+  const uint64_t tokens_there = is_sealed ? snapshot.superblock.tokens : snapshot.parent->tokens;
+  auto state = state_with_pages(request, static_cast<int64_t>(tokens_there), room, mapped);
   const auto copied = [](const Error& why) -> std::optional<SealedPlace> {
     log(LogLevel::kDebug, "a sealed session is copied: {}", why.message);
     return {};
   };
   if (!state.has_value()) return copied(state.error());
-  const auto source = add_file(*state->store(), snapshot, request, room, mapped);
-  if (!source.has_value()) return copied(source.error());
-  return SealedPlace{std::move(state).value(), *source};
+  SealedPlace place{std::move(state).value(), {}};
+  const auto add = [&](const Sealed& sealed) { return add_file(*place.state.store(), sealed, request, room, mapped); };
+  if (is_sealed) {
+    const auto added = add({*snapshot.file, snapshot.path, snapshot.superblock.id});
+    if (!added.has_value()) return copied(added.error());
+    place.sources.own = *added;
+  }
+  if (has_parent) {
+    const auto added = add({*snapshot.parent_file, snapshot.parent->path, snapshot.parent->id});
+    if (!added.has_value()) return copied(added.error());
+    place.sources.parent = *added;
+  }
+  return place;
 }
 
 }  // namespace lcrun::runtime

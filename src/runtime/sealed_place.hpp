@@ -3,6 +3,7 @@
 // Restoring then reads tokens, tables and marks, whatever the length; a block is read, and checked, when it is needed.
 // Mapped, its memory is the system's and shared by all processes that answer from the file; read, it takes frames under
 // the cap of the cache. New blocks go where they always go.
+// Blocks that a session shares with a sealed one stay in that one's file alike, whether its own can change or not.
 // Thread rule: that of the session.
 #pragma once
 
@@ -15,11 +16,11 @@
 namespace lcrun::runtime {
 
 struct SealedPlace {
-  storage::SequenceState state;             // empty
-  std::optional<storage::SourceId> source;  // of the state's store: the file
+  storage::SequenceState state;  // empty
+  storage::InPlace sources;      // of the state's store: the file, its parent
 };
 
-// Nothing: the pages are to be copied, because the file is not sealed, or what it takes is not to be had.
+// Nothing: the pages are to be copied, because neither file is sealed, or what it takes is not to be had.
 std::optional<SealedPlace> place_sealed(const storage::Snapshot& snapshot, const LoadRequest& request);
 
 }  // namespace lcrun::runtime

@@ -406,7 +406,8 @@ Result<storage::SaveReport> Session::save(FileSystem& fs, const std::string& pat
                               .sync = options.sync,
                               .seal = options.seal,
                               .n_threads = options_.n_threads_batch,
-                              .last = path == file_path_ ? file_stamp_ : storage::SnapshotStamp()});
+                              .last = path == file_path_ ? file_stamp_ : storage::SnapshotStamp(),
+                              .parent = parent_.has_value() ? &*parent_ : nullptr});
   });
   if (!report.has_value()) {
     if (state_.tokens() < static_cast<int64_t>(tokens_.size())) recover();
@@ -418,7 +419,7 @@ Result<storage::SaveReport> Session::save(FileSystem& fs, const std::string& pat
   return report;
 }
 
-Result<Session::Restored> Session::load(FileSystem& fs, const std::string& path) {
+Result<Session::Restored> Session::load(FileSystem& fs, const std::string& path, IfParentIsMissing missing) {
   LCRUN_ASSIGN(auto loaded, load_session_file(fs, path,
                                               {.model = *model_,
                                                .cache = options_.cache,
@@ -428,7 +429,8 @@ Result<Session::Restored> Session::load(FileSystem& fs, const std::string& path)
                                                .batch = std::min(options_.batch, options_.n_ctx),
                                                .n_ctx = options_.n_ctx,
                                                .max_tokens = max_tokens_,
-                                               .n_threads = options_.n_threads_batch}));
+                                               .n_threads = options_.n_threads_batch,
+                                               .without_parent = missing == IfParentIsMissing::kReread}));
   Restored restored{loaded.tokens, std::move(loaded.note), std::move(loaded.damage), loaded.sealed};
   std::string remembered = path;
   state_ = std::move(loaded.state);
@@ -439,6 +441,7 @@ Result<Session::Restored> Session::load(FileSystem& fs, const std::string& path)
   std::copy(loaded.logits.begin(), loaded.logits.end(), logits_.as<float>().begin());
   file_path_ = std::move(remembered);
   file_stamp_ = loaded.stamp;
+  parent_ = std::move(loaded.parent);
   return restored;
 }
 

@@ -119,7 +119,13 @@ class Session {
     std::string damage;  // in words, with the tokens that can be used; empty if there was none
     bool sealed = false;
   };
-  Result<Restored> load(FileSystem& fs, const std::string& path);
+  // A session that shares pages with a sealed one (docs/formats.md) needs that one: kBadSession where it is missing.
+  // kReread takes the tokens alone then.
+  enum class IfParentIsMissing : uint8_t { kRefuse, kReread };
+  Result<Restored> load(FileSystem& fs, const std::string& path,
+                        IfParentIsMissing missing = IfParentIsMissing::kRefuse);
+  // What is saved to another file shares pages with this one; empty: with none.
+  std::string parent_path() const { return parent_.has_value() ? parent_->ref.path : std::string(); }
 
   // The state of the timeline so far; it shares the session's blocks. For texts that differ in their middle only:
   // continue_from() an early fork, read what was changed and what depends on that, continue_as() a late one.
@@ -179,6 +185,7 @@ class Session {
   bool has_logits_ = false;
   std::string file_path_;  // where state_.saved_tokens() lie, as commit file_stamp_
   storage::SnapshotStamp file_stamp_;
+  std::optional<storage::Parent> parent_;  // whose pages the first state_.inherited_tokens() tokens have
 };
 
 // Tokens whose cache fits in `bytes` (at most `limit`).

@@ -181,9 +181,47 @@ Result<SessionExtra> decode_extra(const storage::Snapshot& snapshot, int64_t n_v
   return extra;
 }
 
+// What pages depend on besides tokens.
+static Sha256Digest origin_of(const SessionIdentity& identity) {
+  ByteWriter out;
+  out.write(identity.state_format);
+  out.write(identity.model);
+  out.write(identity.type_k);
+  out.write(identity.type_v);
+  out.write(identity.rope);
+  out.write(identity.n_vocab);
+  return sha256(out.bytes());
+}
+
+static Sha256Digest key_of(const SessionIdentity& identity, std::span<const std::byte> tokens, uint64_t n_tokens) {
+  const auto wanted = std::min<uint64_t>(tokens.size(), n_tokens * sizeof(model::Token));
+  return storage::prefix_chain(origin_of(identity), tokens.first(static_cast<size_t>(wanted)),
+                               storage::kBlockTokens * sizeof(model::Token));
+}
+
+void check_parent(storage::Snapshot& snapshot, const SessionIdentity& identity) {
+  if (!snapshot.parent.has_value() || snapshot.parent_file == nullptr) return;
+  const storage::ParentRef& ref = *snapshot.parent;
+  const auto found = decode_identity(snapshot.parent_identity, ref.path);
+  const bool same = found.has_value() && key_of(*found, snapshot.parent_tokens, ref.tokens) == ref.chain &&
+                    key_of(identity, snapshot.tokens, ref.tokens) == ref.chain;
+  if (same) return;
+  snapshot.parent_file.reset();
+  snapshot.parent_missing = format("{}: found other tokens or another model, wanted the {} tokens that are shared",
+                                   ref.path, ref.tokens);
+}
+
 static Result<storage::SaveReport> save_file(FileSystem& fs, const std::string& path, const SessionView& session) {
-  const auto identity = encode_identity(identity_of(session.model, session.cache, session.n_ctx));
+  const SessionIdentity facts = identity_of(session.model, session.cache, session.n_ctx);
+  const auto identity = encode_identity(facts);
   LCRUN_TRY(session.model.file().status());
+  std::optional<storage::Parent> parent;
+  if (session.parent != nullptr) {
+    parent = *session.parent;
+    const auto inherited = static_cast<uint64_t>(session.state.inherited_tokens());
+    parent->ref.tokens = std::min(parent->ref.tokens, inherited) / storage::kBlockTokens * storage::kBlockTokens;
+    parent->ref.chain = key_of(facts, std::as_bytes(session.tokens), parent->ref.tokens);
+  }
   ByteWriter extra;
   extra.write<uint64_t>(session.logits.size());
   extra.append(session.logits.data(), session.logits.size_bytes());
@@ -197,6 +235,7 @@ static Result<storage::SaveReport> save_file(FileSystem& fs, const std::string& 
                                  .sync = session.sync,
                                  .seal = session.seal,
                                  .n_threads = session.n_threads,
+                                 .parent = parent.has_value() ? &*parent : nullptr,
                                  .without_state = session.state.has_dropped(),
                                  .last = session.last});
 }
@@ -229,6 +268,20 @@ static Result<LoadedSession> load_file(FileSystem& fs, const std::string& path, 
   const SessionIdentity wanted = identity_of(request.model, request.cache, request.n_ctx);
   LCRUN_TRY(request.model.file().status());
   LCRUN_TRY(check_identity(identity, wanted, path));
+  check_parent(snapshot, identity);
+  const bool has_lost_parent = snapshot.parent.has_value() && snapshot.parent_file == nullptr;
+  if (has_lost_parent && request.without_parent) {
+    snapshot.damage.push_back(format("the session that it shares {} tokens with is missing: {}",
+                                     snapshot.parent->tokens, snapshot.parent_missing));
+    snapshot.tables.clear();
+    snapshot.parent.reset();
+  }
+  if (has_lost_parent && !request.without_parent) {
+    return make_error(Code::kBadSession,
+                      "{}: {} of its {} tokens are shared with another session, which is missing: {}; put it back, or "
+                      "--reread computes them again",
+                      path, snapshot.parent->tokens, snapshot.superblock.tokens, snapshot.parent_missing);
+  }
   LoadedSession loaded;
   LCRUN_ASSIGN(loaded.tokens, decode_tokens(snapshot, identity.n_vocab));
   const auto n_tokens = static_cast<int64_t>(loaded.tokens.size());
@@ -241,12 +294,12 @@ static Result<LoadedSession> load_file(FileSystem& fs, const std::string& path, 
   auto place = place_sealed(snapshot, request);
   if (!place.has_value()) {
     LCRUN_ASSIGN(auto copy, request.like.empty_copy());
-    place = SealedPlace{std::move(copy), {}};
+    place = SealedPlace{std::move(copy), {}};  // nothing stays in a file
   }
   loaded.state = std::move(place->state);
   if (needs_index) loaded.state.replace_index(std::vector<std::optional<storage::RegionSpec>>(snapshot.tables.size()));
   LCRUN_ASSIGN(const int64_t usable,
-               storage::restore_snapshot(snapshot, loaded.state, request.n_threads, place->source));
+               storage::restore_snapshot(snapshot, loaded.state, request.n_threads, place->sources));
   if (needs_index) LCRUN_TRY(request.model.rebuild_index(loaded.state, request.cache, request.n_ctx));
   if (usable == n_tokens) loaded.logits = std::move(extra.logits);
   loaded.note = std::move(extra.note);
@@ -256,6 +309,11 @@ static Result<LoadedSession> load_file(FileSystem& fs, const std::string& path, 
   }
   if (!snapshot.damage.empty()) loaded.damage = damage_text(snapshot, usable, loaded.tokens.size());
   loaded.stamp = snapshot.stamp();
+  loaded.parent = storage::parent_of(snapshot);
+  if (loaded.parent.has_value()) {
+    const auto shared = static_cast<int64_t>(loaded.parent->ref.tokens);
+    loaded.state.set_inherited(std::min(shared, loaded.state.tokens()));
+  }
   loaded.sealed = snapshot.superblock.sealed;
   return loaded;
 }

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -58,6 +59,7 @@ struct SessionView {
   bool seal = false;
   int n_threads = 1;
   storage::SnapshotStamp last;  // storage::SaveRequest::last
+  const storage::Parent* parent = nullptr;  // whose pages the first state.inherited_tokens() tokens have
 };
 
 Result<storage::SaveReport> save_session_file(FileSystem& fs, const std::string& path, const SessionView& session);
@@ -70,6 +72,7 @@ struct LoadedSession {
   std::string damage;  // what was not whole; empty if everything was
   storage::SnapshotStamp stamp;
   bool sealed = false;
+  std::optional<storage::Parent> parent;  // of what is saved next
 };
 
 struct LoadRequest {
@@ -82,11 +85,16 @@ struct LoadRequest {
   int64_t n_ctx = 0;       // most tokens, too
   int64_t max_tokens = 0;  // what the memory holds
   int n_threads = 1;
+  bool without_parent = false;  // where the file that pages are shared with is missing, they are read again
 };
 
 // kBadSession: missing, damaged beyond use, another model, other cache types. kNoMemory: more tokens than fit. Others:
 // the system refused to read it.
 Result<LoadedSession> load_session_file(FileSystem& fs, const std::string& path, const LoadRequest& request);
+
+// Is the parent of the snapshot the one that it was saved with: the same model and cache, and the tokens that the key
+// of the shared ones is made of? Otherwise it is missing from here on.
+void check_parent(storage::Snapshot& snapshot, const SessionIdentity& identity);
 
 // What the opaque sections hold, without a model: for `session info`.
 Result<std::vector<model::Token>> decode_tokens(const storage::Snapshot& snapshot, int64_t n_vocab);

@@ -84,6 +84,18 @@ class Prompts(CliCase):
         self.assertEqual(self.reply("-p", "Tell a story.", "--ignore-eos", "-n", "-1", "-c", "60")["stop_reason"],
                          "context")
 
+    def test_a_reply_of_a_given_length_goes_on_past_the_end_of_the_context(self):
+        for model, cache in (("smollm2", "q8_0"), ("gemma3", "q4_0")):
+            with self.subTest(model):
+                common = ("-m", self.model(model), "-p", "Tell a story.", "--ignore-eos", "-n", "300", "-c", "100",
+                          "-ctk", cache, "-ctv", cache, "--temp", "0", "--json")
+                done = self.run_cli(*common)
+                reply = json.loads(done.stdout)
+                self.assertEqual(reply["generated_tokens"], 300)
+                self.assertEqual(reply["stop_reason"], "length")
+                self.assertEqual(done.stderr.count(b"the context of 100 tokens is full"), 1)
+                self.assertEqual(self.run_json(*common, "-t", "1")["tokens"], reply["tokens"])
+
     def test_the_json_object_is_complete(self):
         reply = self.reply("-p", "Hello", "-s", "5")
         self.assertEqual(set(reply), {"text", "tokens", "prompt_tokens", "cached_tokens", "generated_tokens",

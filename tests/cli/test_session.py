@@ -48,6 +48,36 @@ class Kept(CliCase):
         second = self.run_cli(*common, "--session", self.path, stdin=b"What is my name?\n").stdout
         self.assertEqual(first + second, whole)
 
+    def test_a_session_that_begins_with_a_sealed_one_shares_its_pages(self):
+        text, book = self.write("text", TEXT * 2), self.dir / "book"
+        common = ["-f", text, "-p", "What passed?", "-no-cnv"]
+        for model in ("smollm2", "gemma3"):
+            with self.subTest(model):
+                wanted = self.reply(*common, name=model)
+                self.run_cli("encode", "-m", self.model(model), "-f", text, "--session", book, "-no-cnv")
+                first = self.reply(*common, "--from", book, "--session", self.path, name=model)
+                self.assertEqual(first["tokens"], wanted["tokens"])
+                self.assertGreater(first["cached_tokens"], first["prompt_tokens"] - 20)
+                info = self.run_json("session", "info", self.path, "--json")
+                self.assertEqual(info["parent"], str(book))
+                self.assertGreaterEqual(info["shared_tokens"], first["prompt_tokens"] - 84)
+                self.assertGreater(info["shared_bytes"], 0)
+                self.assertTrue(self.run_json("session", "verify", self.path, "--json")["whole"])
+                again = self.reply(*common, "--from", "nowhere", "--session", self.path, name=model)
+                self.assertEqual(again["tokens"], wanted["tokens"])
+                done = self.run_cli("session", "rm", book, status=BAD_SESSION)
+                self.assertIn(str(self.path).encode(), done.stderr)
+                self.run_cli("session", "rm", book, "--force")
+                done = self.run_cli("-m", self.model(model), *common, "--session", self.path, status=BAD_SESSION)
+                self.assertIn(str(book).encode(), done.stderr)
+                self.run_cli("session", "verify", self.path, status=BAD_SESSION)
+                self.assertFalse(self.run_json("session", "info", self.path, "--json")["parent_there"])
+                reread = self.reply(*common, "--session", self.path, "--reread", name=model)
+                self.assertEqual(reread["tokens"], wanted["tokens"])
+                self.assertEqual(reread["cached_tokens"], 0)
+                self.assertIsNone(self.run_json("session", "info", self.path, "--json")["parent"])
+                self.run_cli("session", "rm", self.path)
+
     def test_an_interrupted_reply_is_kept(self):
         child = subprocess.Popen([BINARY, "-m", self.model(), "-p", TEXT, "--ignore-eos", "--temp", "0", "--session",
                                   self.path], stdout=subprocess.PIPE, stderr=subprocess.PIPE)

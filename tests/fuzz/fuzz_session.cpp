@@ -58,7 +58,8 @@ std::vector<std::byte> take(std::span<const std::byte>& input, bool counted) {
 // Seals every page of the tables in place; they may overlap, then the later ones win.
 void seal_pages(std::vector<std::byte>& file, const storage::Superblock& superblock,
                 const std::vector<std::byte>& table_bytes) {
-  const auto tables = storage::decode_tables(table_bytes, "fuzz", superblock);
+  std::optional<storage::ParentRef> parent;
+  const auto tables = storage::decode_tables(table_bytes, "fuzz", superblock, parent);
   if (!tables.has_value()) return;
   for (size_t i = 0; i < tables->size(); ++i) {
     for (size_t r = 0; r < (*tables)[i].size(); ++r) {
@@ -84,6 +85,7 @@ std::vector<std::byte> make_file(std::span<const std::byte> input) {
   sections[storage::kTablesSection] = take(input, false);
   storage::Superblock superblock;
   superblock.sequence = 3;
+  superblock.has_parent = sections[storage::kExtraSection].size() % 2 == 1;
   superblock.tokens = sections[storage::kTokensSection].size() / sizeof(model::Token);
   uint64_t end = storage::kSnapshotStart;
   for (uint32_t i = 0; i < storage::kSections; ++i) {

@@ -348,3 +348,19 @@ TEST_CASE("a file of format 2 is read for ever", "[runtime][session_file]") {
   CHECK(state.truncation_point(560) == 512);  // the mark
   CHECK(storage::verify_snapshot(snapshot, 1).value() == 0);
 }
+
+TEST_CASE("a file of format 2 that shares the pages of another is read for ever", "[runtime][session_file]") {
+  auto snapshot = storage::open_snapshot(posix_file_system(), LCRUN_TEST_ROOT "/golden/session_child_v2.bin").value();
+  REQUIRE(snapshot.parent.has_value());
+  CHECK(snapshot.parent->path == LCRUN_TEST_ROOT "/golden/session_parent_v2.bin");
+  CHECK(snapshot.parent->tokens == 128);
+  CHECK(storage::hex_text(snapshot.parent->chain) ==
+        "cdfca000486b3c87cb090e5594991d4eec4a6b20b558efdd94266f6afe80f91a");
+  check_parent(snapshot, golden_identity());
+  CHECK(snapshot.parent_missing == "");
+  REQUIRE(snapshot.parent_file != nullptr);
+  auto state = test::twin_state(false);
+  REQUIRE(storage::restore_snapshot(snapshot, state, 2).value() == 200);
+  CHECK(test::twin_difference(state, golden_tokens(200)) == "");
+  CHECK(storage::verify_snapshot(snapshot, 1).value() == 0);
+}
