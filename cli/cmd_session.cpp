@@ -104,7 +104,8 @@ Status verify(const Context& context, const std::string& path) {
   json["whole"] = true;
   if (context.options().json) return context.out.write(json_text(json) + "\n");
   return context.out.write(format("{}: whole: {} tokens, {} pages, {}\n", path, snapshot.superblock.tokens,
-                                  snapshot.pages(), runtime::bytes_text(snapshot.live_bytes() + snapshot.shared_bytes())));
+                                  snapshot.pages(),
+                                  runtime::bytes_text(snapshot.live_bytes() + snapshot.shared_bytes())));
 }
 
 // Sessions in the folder of `path` that share its pages.
