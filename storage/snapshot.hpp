@@ -73,20 +73,20 @@ struct Snapshot {
   Superblock superblock;
   std::vector<std::byte> identity;
   std::vector<std::byte> tokens;
-  std::vector<std::byte> extra;     // empty when it is damaged
-  SnapshotTables tables;            // empty when they are damaged, or saved without_state
-  bool has_state = true;            // saved with it
-  std::optional<ParentRef> parent;   // `path` as this process opens it
+  std::vector<std::byte> extra;       // empty when it is damaged
+  SnapshotTables tables;              // empty when they are damaged, or saved without_state
+  bool has_state = true;              // saved with it
+  std::optional<ParentRef> parent;    // `path` as this process opens it
   std::shared_ptr<File> parent_file;  // null: it is not there, or another file; parent_missing says which
   std::string parent_missing;
   std::vector<std::byte> parent_identity, parent_tokens;  // its sections
-  std::vector<std::string> damage;  // what is not whole, in words
+  std::vector<std::string> damage;                        // what is not whole, in words
 
   SnapshotStamp stamp() const { return {superblock.id, superblock.sequence}; }
   uint64_t pages() const;
-  uint64_t live_bytes() const;   // of what this commit refers to in its file, superblocks included
+  uint64_t live_bytes() const;    // of what this commit refers to in its file, superblocks included
   uint64_t shared_bytes() const;  // and in its parent's
-  uint64_t block_bytes() const;  // of pages of blocks that grow: those that can stay in the file
+  uint64_t block_bytes() const;   // of pages of blocks that grow: those that can stay in the file
 };
 
 // kBadSession: missing, or nothing of it can be trusted. kIo and others: the system refused.

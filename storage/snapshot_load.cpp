@@ -89,8 +89,7 @@ class PageReader {
     size_t count = 1;
     uint64_t bytes = jobs[0].extent;
     while (count < jobs.size() && count < kGroupPages && bytes + jobs[count].extent <= kGroupBytes &&
-           jobs[count].file == jobs[0].file &&
-           jobs[count].offset == jobs[count - 1].offset + jobs[count - 1].extent) {
+           jobs[count].file == jobs[0].file && jobs[count].offset == jobs[count - 1].offset + jobs[count - 1].extent) {
       bytes += jobs[count++].extent;
     }
     return count;

@@ -207,8 +207,8 @@ void check_parent(storage::Snapshot& snapshot, const SessionIdentity& identity) 
                     key_of(identity, snapshot.tokens, ref.tokens) == ref.chain;
   if (same) return;
   snapshot.parent_file.reset();
-  snapshot.parent_missing = format("{}: found other tokens or another model, wanted the {} tokens that are shared",
-                                   ref.path, ref.tokens);
+  snapshot.parent_missing =
+      format("{}: found other tokens or another model, wanted the {} tokens that are shared", ref.path, ref.tokens);
 }
 
 static Result<storage::SaveReport> save_file(FileSystem& fs, const std::string& path, const SessionView& session) {

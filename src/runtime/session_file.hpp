@@ -58,7 +58,7 @@ struct SessionView {
   storage::SyncMode sync = storage::SyncMode::kBarrier;
   bool seal = false;
   int n_threads = 1;
-  storage::SnapshotStamp last;  // storage::SaveRequest::last
+  storage::SnapshotStamp last;              // storage::SaveRequest::last
   const storage::Parent* parent = nullptr;  // whose pages the first state.inherited_tokens() tokens have
 };
 
