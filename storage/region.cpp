@@ -21,6 +21,11 @@ int64_t first_needed_block(const RegionSpec& spec, int64_t rows) {
   return std::max<int64_t>(0, rows - spec.window) / kBlockTokens;
 }
 
+// Of regions without blocks: does what they hold after one number of tokens serve after the other, fewer one?
+bool in_one_chunk(const RegionSpec& spec, int64_t rows, int64_t fewer) {
+  return rows == fewer || (spec.window > 0 && rows / spec.window == fewer / spec.window);
+}
+
 constexpr size_t kSlabBytes = size_t{32} << 20;  // of restored blocks
 
 // A block that lives in memory it shares with others.
@@ -29,8 +34,11 @@ struct SlabBlock {
   AlignedBuffer bytes;
 };
 
+// Whose memory the blocks are.
+Arena arena_of(const RegionSpec& spec) { return spec.kind == RegionKind::kIndex ? Arena::kIndex : Arena::kCache; }
+
 Result<std::shared_ptr<AlignedBuffer>> shared_buffer(uint64_t bytes) {
-  LCRUN_ASSIGN(auto buffer, AlignedBuffer::allocate(bytes));
+  LCRUN_ASSIGN(auto buffer, AlignedBuffer::allocate(bytes, kCacheLine, Arena::kCache));
   return std::make_shared<AlignedBuffer>(std::move(buffer));
 }
 
@@ -61,7 +69,7 @@ Result<Region::Block> Region::new_block() {
       handles_.reserve(kHandlesAhead);
       while (handles_.size() < kHandlesAhead) handles_.push_back(std::make_shared<AlignedBuffer>());
     }
-    LCRUN_ASSIGN(*handles_.back(), AlignedBuffer::allocate(spec_.block_bytes));
+    LCRUN_ASSIGN(*handles_.back(), AlignedBuffer::allocate(spec_.block_bytes, kCacheLine, arena_of(spec_)));
     Block block = std::move(handles_.back());
     handles_.pop_back();
     return block;
@@ -77,7 +85,7 @@ void Region::drop(Block block) {
 }
 
 Status Region::reserve_rows(int64_t n) {
-  LCRUN_CHECK(spec_.kind != RegionKind::kFixed && n >= 0);
+  LCRUN_CHECK(spec_.has_blocks() && n >= 0);
   if (pages_) return pages_->reserve(rows_, n);
   const int64_t wanted = blocks_for(rows_ + n) - first_block_;
   if (static_cast<int64_t>(blocks_.capacity()) < wanted) {
@@ -101,6 +109,7 @@ Status Region::reserve_rows(int64_t n) {
 bool Region::commit_rows(int64_t n, int64_t mark_spacing) {
   rows_ += n;
   uncommitted_ = false;
+  if (spec_.kind == RegionKind::kPending) return false;  // going back to a chunk's beginning needs nothing
   if (spec_.kind == RegionKind::kFixed) {
     // Without room for a copy there is one mark less.
     return mark_spacing > 0 && rows_ % mark_spacing == 0 && mark_fixed().has_value();
@@ -125,9 +134,9 @@ bool Region::commit_rows(int64_t n, int64_t mark_spacing) {
 }
 
 Status Region::prepare_fixed() {
-  LCRUN_CHECK(spec_.kind == RegionKind::kFixed);
+  LCRUN_CHECK(!spec_.has_blocks());
   if (fixed_.size() >= spec_.block_bytes) return {};
-  LCRUN_ASSIGN(fixed_, AlignedBuffer::allocate(spec_.block_bytes));
+  LCRUN_ASSIGN(fixed_, AlignedBuffer::allocate(spec_.block_bytes, kCacheLine, Arena::kCache));
   return {};
 }
 
@@ -165,10 +174,13 @@ int64_t Region::truncation_point(int64_t n) const {
   n = std::min(n, rows_);
   if (n <= 0) return 0;
   if (spec_.kind == RegionKind::kAppend) return n;
-  if (spec_.kind == RegionKind::kFixed) {
-    if (n == rows_ && !uncommitted_) return n;
-    int64_t best = 0;
-    for (const auto& mark : fixed_marks_) best = mark.rows <= n ? mark.rows : best;
+  if (!spec_.has_blocks()) {
+    if (!uncommitted_ && in_one_chunk(spec_, rows_, n)) return n;
+    if (spec_.kind == RegionKind::kPending) return n / spec_.window * spec_.window;
+    int64_t best = in_one_chunk(spec_, n, 0) ? n : 0;
+    for (const auto& mark : fixed_marks_) {
+      if (mark.rows <= n) best = in_one_chunk(spec_, n, mark.rows) ? n : mark.rows;
+    }
     return best;
   }
   const int64_t point = complete_rows(spec_, held_blocks(), n);
@@ -202,9 +214,10 @@ void Region::arrange(int64_t rows) {
   old_ = std::move(held);
 }
 
-void Region::truncate_fixed(int64_t n) {
+void Region::truncate_fixed(int64_t n, bool is_as_it_was) {
   std::erase_if(fixed_marks_, [&](const FixedMark& mark) { return mark.rows > n; });
-  if (n == 0) {
+  if (is_as_it_was) return;
+  if (fixed_marks_.empty()) {
     if (fixed_.size() != 0) std::memset(fixed_.data(), 0, fixed_.size());
   } else {
     std::memcpy(fixed_.data(), fixed_marks_.back().bytes->data(), spec_.block_bytes);
@@ -219,9 +232,10 @@ void Region::truncate(int64_t tokens) {
     pages_->truncate(blocks_for(n));
   }
   if (n == rows_ && !uncommitted_) return;
+  const bool is_as_it_was = !spec_.has_blocks() && !uncommitted_ && in_one_chunk(spec_, rows_, n);
   rows_ = n;
   uncommitted_ = false;
-  if (spec_.kind == RegionKind::kFixed) return truncate_fixed(n);
+  if (!spec_.has_blocks()) return truncate_fixed(n, is_as_it_was);
   if (!pages_) arrange(n);
   // Cells past the end stay as they are: attention never reads a row that was not written again first.
 }
@@ -257,7 +271,7 @@ int64_t Region::joint_tokens() const {
 Status Region::go_on_as(const Region& other) {
   LCRUN_CHECK(spec_.kind == other.spec_.kind && spec_.block_bytes == other.spec_.block_bytes && rows_ <= other.rows_);
   const int64_t from = rows_;
-  if (spec_.kind == RegionKind::kRing || spec_.kind == RegionKind::kFixed) {
+  if (spec_.kind == RegionKind::kRing || !spec_.has_blocks()) {
     LCRUN_TRY(share(other, nullptr));
     // Marks before belong to the other's past.
     std::erase_if(old_, [&](const OldBlock& old) { return old.index * kBlockTokens < from; });
@@ -333,7 +347,8 @@ Result<Region::Block> Region::block_to_restore() {
   if (slab_ == nullptr || slab_used_ + stride > slab_->size()) {
     const auto at_most = static_cast<int64_t>(std::max<size_t>(1, kSlabBytes / stride));
     const int64_t count = std::clamp<int64_t>(blocks_to_come_, 1, at_most);
-    LCRUN_ASSIGN(auto slab, AlignedBuffer::allocate_unwritten(static_cast<size_t>(count) * stride));
+    const size_t bytes = static_cast<size_t>(count) * stride;
+    LCRUN_ASSIGN(auto slab, AlignedBuffer::allocate_unwritten(bytes, kCacheLine, arena_of(spec_)));
     slab_ = std::make_shared<AlignedBuffer>(std::move(slab));
     slab_used_ = 0;
   }
@@ -347,7 +362,7 @@ Result<Region::Block> Region::block_to_restore() {
 }
 
 Result<std::span<std::byte>> Region::restore_block(int64_t b) {
-  LCRUN_CHECK(spec_.kind != RegionKind::kFixed && (old_.empty() || old_.back().index < b));
+  LCRUN_CHECK(spec_.has_blocks() && (old_.empty() || old_.back().index < b));
   if (pages_) {
     if (b == pages_->blocks()) return pages_->append();
     return make_error(Code::kBadSession, "region {}: found block {}, wanted block {}", spec_.name, b, pages_->blocks());
@@ -375,7 +390,7 @@ Status Region::end_restore(int64_t tokens) {
   const int64_t rows = spec_.rows_of(tokens);
   rows_ = rows;
   uncommitted_ = false;
-  if (spec_.kind == RegionKind::kFixed) return {};
+  if (!spec_.has_blocks()) return {};
   if (pages_) pages_->release();
   if (!pages_) arrange(rows);
   const int64_t found = pages_ ? pages_->blocks() : static_cast<int64_t>(blocks_.size());

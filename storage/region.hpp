@@ -4,7 +4,9 @@
 // restoring, truncating and forking are written once here, for every mixer (docs/architecture.md, "state").
 //   Append  blocks of 64 rows that grow with the sequence (keys and values of a layer that sees everything)
 //   Ring    the same, but blocks that lie wholly before the window of the next token are dropped (window layers)
-//   Fixed   a fixed number of bytes, overwritten by each token (recurrent state, convolution history)
+//   Fixed   a fixed number of bytes, overwritten by each token (recurrent state, convolution history), or by the last
+//           token of each chunk
+//   Pending bytes of the tokens of a chunk that is not full yet, which are summed up when it is, and then forgotten
 //   Index   rows that sum up whole blocks of 64 tokens, made when a block is full; they grow with the sequence and are
 //           never paged (what a selector looks at before it knows which pages to read)
 // A sequence can go back to an earlier point if every region still has what the token after that point would read.
@@ -33,15 +35,20 @@ constexpr int64_t kMarkSpacing = 512;  // tokens between marks, at first
 // Most blocks that a ring holds between steps: its window, the block that is half out, and the one being filled.
 constexpr int64_t ring_blocks(int64_t window) { return (window + kRingSlack) / kBlockTokens + 2; }
 
-enum class RegionKind : uint8_t { kAppend = 0, kRing = 1, kFixed = 2, kIndex = 3 };  // on disk: never renumber
+// On disk: never renumber.
+enum class RegionKind : uint8_t { kAppend = 0, kRing = 1, kFixed = 2, kIndex = 3, kPending = 4 };
 
 struct RegionSpec {
   RegionKind kind = RegionKind::kAppend;
   std::string name;          // "kv", "conv", "ssm": part of the session file
-  uint64_t block_bytes = 0;  // Append, Ring, Index: bytes of one block of 64 rows. Fixed: bytes in all
+  uint64_t block_bytes = 0;  // Append, Ring, Index: bytes of one block of 64 rows. Fixed, Pending: bytes in all
   int64_t window = 0;        // Ring: the token at position p may read rows from p - window on, and its own block.
-                             // Index: tokens that a row sums up, a divisor of 64
+                             // Index: tokens that a row sums up, a divisor of 64.
+                             // Pending: tokens of a chunk; those before stay as they are while one is added.
+                             // Fixed: tokens of a chunk, if it changes only with the last one of each; else 0
 
+  // Blocks of rows, and not one piece of bytes.
+  bool has_blocks() const { return kind != RegionKind::kFixed && kind != RegionKind::kPending; }
   // Rows that a sequence of so many tokens has, and the tokens of which all rows are there.
   int64_t rows_of(int64_t tokens) const {
     return kind == RegionKind::kIndex ? tokens / kBlockTokens * (kBlockTokens / window) : tokens;
@@ -95,10 +102,10 @@ class Region {
     return pages_ ? pages_->at(b) : blocks_[static_cast<size_t>(b - first_block_)]->data();
   }
   const std::byte* block(int64_t b) const { return const_cast<Region*>(this)->block(b); }
-  // Fixed: the bytes (allocated zeroed by the first call of prepare_fixed).
+  // Fixed, Pending: the bytes (allocated zeroed by the first call of prepare_fixed).
   Status prepare_fixed();
   // Bytes taken for writing belong to no token until commit_rows(): a step that ends before it leaves a region that
-  // can only go back to 0 or to a mark.
+  // can only go back to 0, to a mark, or to the beginning of a chunk (Pending).
   std::span<std::byte> fixed() {
     uncommitted_ = true;
     return {fixed_.data(), spec_.block_bytes};
@@ -163,7 +170,7 @@ class Region {
   void drop(Block block);
   bool is_marked(int64_t block, int64_t mark_spacing) const;
   void arrange(int64_t rows);
-  void truncate_fixed(int64_t n);
+  void truncate_fixed(int64_t n, bool is_as_it_was);
   Status mark_fixed();
 
   RegionSpec spec_;
@@ -179,7 +186,7 @@ class Region {
   std::vector<Block> handles_;  // empty blocks, so that decoding does not call operator new for each
   AlignedBuffer fixed_;
   std::vector<FixedMark> fixed_marks_;
-  bool uncommitted_ = false;  // Fixed: written since the last commit
+  bool uncommitted_ = false;  // Fixed, Pending: written since the last commit
 };
 
 // Regions of one layer of one sequence, in the order in which its mixer declared them.

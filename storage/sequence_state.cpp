@@ -15,7 +15,7 @@ Result<SequenceState> SequenceState::create(const std::vector<std::vector<Region
     LayerState layer;
     for (const auto& spec : specs) {
       layer.regions.emplace_back(spec);
-      if (spec.kind == RegionKind::kFixed) LCRUN_TRY(layer.regions.back().prepare_fixed());
+      if (!spec.has_blocks()) LCRUN_TRY(layer.regions.back().prepare_fixed());
     }
     state.layers_.push_back(std::move(layer));
   }

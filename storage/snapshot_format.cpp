@@ -32,7 +32,9 @@ Status check_section(const ByteReader& in, const Section& section, uint64_t file
 Result<RegionSpec> read_spec(ByteReader& in) {
   RegionSpec spec;
   LCRUN_ASSIGN(const auto kind, in.read<uint8_t>("region kind"));
-  if (kind > static_cast<uint8_t>(RegionKind::kIndex)) return in.fail("region kind", format("{}", int{kind}), "0 to 3");
+  if (kind > static_cast<uint8_t>(RegionKind::kPending)) {
+    return in.fail("region kind", format("{}", int{kind}), "0 to 4");
+  }
   spec.kind = static_cast<RegionKind>(kind);
   LCRUN_ASSIGN(const auto name_bytes, in.read<uint32_t>("region name length"));
   if (name_bytes > kMaxName) return in.fail("region name length", format("{}", name_bytes), "at most 64");
@@ -47,6 +49,7 @@ Result<RegionSpec> read_spec(ByteReader& in) {
   if (spec.kind == RegionKind::kIndex && (spec.window < 1 || kBlockTokens % spec.window != 0)) {
     return in.fail("tokens of an index row", format("{}", spec.window), "a divisor of 64");
   }
+  if (spec.kind == RegionKind::kPending && spec.window < 1) return in.fail("tokens of a chunk", "0", "1 or more");
   return spec;
 }
 
@@ -66,12 +69,12 @@ Status read_runs(ByteReader& in, Place& place, const RegionTable& table, uint64_
   const uint64_t extent = table.extent();
   for (uint64_t i = 0; i < n_runs; ++i) {
     LCRUN_ASSIGN(const auto run, in.read<PageRun>("page run"));
-    const bool is_current = table.spec.kind == RegionKind::kFixed && run.first == kCurrentState;
+    const bool is_current = !table.spec.has_blocks() && run.first == kCurrentState;
     const bool fits = run.count != 0 && run.count <= place.left / extent && run.offset % kSnapshotAlignment == 0 &&
                       run.offset >= kSnapshotStart && run.offset <= place.file_bytes &&
                       run.count * extent <= place.file_bytes - run.offset;
     const bool ascends = run.first >= next && (is_current ? i + 1 == n_runs : run.first < kMaxBlock) &&
-                         (table.spec.kind != RegionKind::kFixed || run.count == 1);
+                         (table.spec.has_blocks() || run.count == 1);
     const bool is_past = run.generation != 0 && run.generation <= place.sequence;
     if (!fits || !ascends || !is_past) {
       return in.fail("page run",
@@ -262,7 +265,7 @@ Result<SnapshotTables> decode_tables(std::span<const std::byte> bytes, const std
       const bool may_inherit = table.spec.kind == RegionKind::kAppend || table.spec.kind == RegionKind::kIndex;
       if (!table.inherited.empty() && !may_inherit) return in.fail("inherited pages", "some", "none of this kind");
       LCRUN_TRY(read_runs(in, own, table, next, table.runs));
-      if (table.spec.kind == RegionKind::kFixed && next != kMaxBlock) {
+      if (!table.spec.has_blocks() && next != kMaxBlock) {
         return in.fail("page runs", "marks alone", "the present state behind them");
       }
       layer.push_back(std::move(table));

@@ -1,5 +1,5 @@
-// A sequence whose every byte follows from its tokens: blocks that grow, a ring and a fixed state, and a check that a
-// state is the one of a prefix of given tokens. For tests of saving and restoring.
+// A sequence whose every byte follows from its tokens: blocks that grow, a ring, fixed states, an index and an open
+// chunk, and a check that a state is the one of a prefix of given tokens. For tests of saving and restoring.
 //
 // Rows hold their token and position, the fixed state a hash of all tokens before; so a row from another timeline, an
 // older fixed state or a hole shows.
@@ -18,6 +18,7 @@ namespace lcrun::test {
 constexpr uint64_t kTwinRowBytes = 16;
 constexpr int64_t kTwinWindow = 70;
 constexpr int64_t kTwinRowTokens = 16;  // of a row of the index
+constexpr int64_t kTwinChunk = 50;
 
 inline std::vector<std::vector<storage::RegionSpec>> twin_specs(bool with_index = true) {
   using storage::RegionKind;
@@ -25,6 +26,8 @@ inline std::vector<std::vector<storage::RegionSpec>> twin_specs(bool with_index 
   std::vector<std::vector<storage::RegionSpec>> specs = {
       {{RegionKind::kAppend, "kv", block, 0}},
       {{RegionKind::kRing, "kv", block, kTwinWindow}, {RegionKind::kFixed, "ssm", 100, 0}},
+      {{RegionKind::kPending, "open", kTwinChunk * kTwinRowBytes, kTwinChunk},
+       {RegionKind::kFixed, "memory", 8, kTwinChunk}},
       {{RegionKind::kAppend, "kv", 2 * block, 0}, {RegionKind::kIndex, "index", block, kTwinRowTokens}}};
   if (!with_index) specs.back().pop_back();
   return specs;
@@ -50,6 +53,28 @@ inline uint64_t twin_row(const storage::RegionSpec& spec, const std::vector<int3
   return static_cast<uint64_t>(row) << 32 | static_cast<uint32_t>(tokens[static_cast<size_t>(row)]);
 }
 
+// A fixed state is a hash of all tokens, or of those of whole chunks.
+inline uint64_t twin_fixed(const storage::RegionSpec& spec, const std::vector<int32_t>& tokens, int64_t n) {
+  return twin_hash(tokens, spec.window > 0 ? n / spec.window * spec.window : n);
+}
+
+// The tokens of the chunk that is open after n.
+inline void write_open_chunk(storage::Region& region, const std::vector<int32_t>& tokens, int64_t n) {
+  for (int64_t i = n / kTwinChunk * kTwinChunk; i < n; ++i) {
+    const uint64_t value = twin_row(region.spec(), tokens, i);
+    std::memcpy(region.fixed().data() + static_cast<uint64_t>(i % kTwinChunk) * kTwinRowBytes, &value, sizeof(value));
+  }
+}
+
+inline bool has_open_chunk(const storage::Region& region, const std::vector<int32_t>& tokens, int64_t n) {
+  for (int64_t i = n / kTwinChunk * kTwinChunk; i < n; ++i) {
+    const uint64_t value = twin_row(region.spec(), tokens, i);
+    const std::byte* found = region.fixed().data() + static_cast<uint64_t>(i % kTwinChunk) * kTwinRowBytes;
+    if (std::memcmp(found, &value, sizeof(value)) != 0) return false;
+  }
+  return true;
+}
+
 // Makes the state that of `tokens`, one step of at most `step` tokens after another; those it has must be a prefix.
 inline void twin_extend(storage::SequenceState& state, const std::vector<int32_t>& tokens, int64_t step = 64) {
   while (state.tokens() < static_cast<int64_t>(tokens.size())) {
@@ -58,8 +83,12 @@ inline void twin_extend(storage::SequenceState& state, const std::vector<int32_t
     const int64_t n = std::min({step, to_mark, static_cast<int64_t>(tokens.size()) - state.tokens()});
     for (int64_t i = 0; i < state.n_layers(); ++i) {
       for (auto& region : state.layer(i).regions) {
+        if (region.spec().kind == storage::RegionKind::kPending) {
+          write_open_chunk(region, tokens, state.tokens() + n);
+          continue;
+        }
         if (region.spec().kind == storage::RegionKind::kFixed) {
-          const uint64_t hash = twin_hash(tokens, state.tokens() + n);
+          const uint64_t hash = twin_fixed(region.spec(), tokens, state.tokens() + n);
           std::memcpy(region.fixed().data(), &hash, sizeof(hash));
           continue;
         }
@@ -86,13 +115,19 @@ inline std::string twin_difference(storage::SequenceState& state, const std::vec
     for (auto& region : state.layer(i).regions) {
       const int64_t rows = region.spec().rows_of(n);
       if (region.rows() != rows) return format("layer {}: {} rows, wanted {}", i, region.rows(), rows);
+      if (region.spec().kind == storage::RegionKind::kPending) {
+        if (!has_open_chunk(std::as_const(region), tokens, n)) return format("layer {}: another open chunk", i);
+        continue;
+      }
       if (region.spec().kind == storage::RegionKind::kFixed) {
         uint64_t found = 0;
         std::memcpy(&found, std::as_const(region).fixed().data(), sizeof(found));
-        if (n != 0 && found != twin_hash(tokens, n)) return format("layer {}: another fixed state", i);
+        if (n >= std::max<int64_t>(1, region.spec().window) && found != twin_fixed(region.spec(), tokens, n))
+          return format("layer {}: another fixed state", i);
         for (const auto& mark : region.fixed_marks()) {
           std::memcpy(&found, mark.bytes->data(), sizeof(found));
-          if (found != twin_hash(tokens, mark.rows)) return format("layer {}: another mark at {}", i, mark.rows);
+          if (found != twin_fixed(region.spec(), tokens, mark.rows))
+            return format("layer {}: another mark at {}", i, mark.rows);
         }
         continue;
       }

@@ -351,3 +351,55 @@ TEST_CASE("a change in the middle goes on as the unchanged sequence does, and sh
   append_all(state, 100);
   CHECK(row_at(changed.layer(2).regions[0], 4110) == 5004110);
 }
+
+TEST_CASE("within the open chunk one can go back anywhere, further back only to the beginning of a chunk",
+          "[storage]") {
+  Region region({RegionKind::kPending, "open", 500, 50});
+  REQUIRE(region.prepare_fixed().has_value());
+  const auto write = [&](int64_t n) {
+    region.fixed()[static_cast<size_t>(region.rows() % 50)] = std::byte{7};
+    region.commit_rows(n, kMarkSpacing);
+  };
+  for (int i = 0; i < 530; ++i) write(1);
+  CHECK(region.mark_bytes() == 0);
+  CHECK(region.truncation_point(530) == 530);
+  CHECK(region.truncation_point(501) == 501);
+  CHECK(region.truncation_point(500) == 500);
+  CHECK(region.truncation_point(499) == 450);
+  region.truncate(510);
+  CHECK(region.rows() == 510);
+  CHECK(std::as_const(region).fixed()[9] == std::byte{7});
+  region.fixed()[10] = std::byte{8};  // a step that fails
+  CHECK(region.truncation_point(510) == 500);
+  region.truncate(500);
+  write(1);
+  CHECK(region.truncation_point(501) == 501);
+}
+
+TEST_CASE("a state that changes once a chunk goes back freely inside it, and to marks before", "[storage]") {
+  Region region({RegionKind::kFixed, "memory", 8, 100});
+  REQUIRE(region.prepare_fixed().has_value());
+  for (int64_t n = 1; n <= 1250; ++n) {
+    const int64_t chunk = n / 100;
+    std::memcpy(region.fixed().data(), &chunk, sizeof(chunk));
+    region.commit_rows(1, kMarkSpacing);
+  }
+  const auto holds = [&] {
+    int64_t chunk = 0;
+    std::memcpy(&chunk, std::as_const(region).fixed().data(), sizeof(chunk));
+    return chunk;
+  };
+  CHECK(region.truncation_point(1200) == 1200);
+  CHECK(region.truncation_point(1199) == 1024);  // the mark in chunk 10
+  CHECK(region.truncation_point(1099) == 1099);  // which is all of that chunk
+  CHECK(region.truncation_point(700) == 512);
+  CHECK(region.truncation_point(99) == 99);  // nothing had changed yet
+  region.truncate(1201);
+  CHECK(holds() == 12);
+  region.truncate(1050);
+  CHECK(holds() == 10);
+  region.truncate(580);
+  CHECK(holds() == 5);
+  region.truncate(60);
+  CHECK(holds() == 0);
+}
