@@ -167,14 +167,14 @@ double mapped(const Setup& setup, const Order& order) {
 // A store whose pages fill extents of the size asked for, with frames for a sixteenth of them.
 class StoreBench {
  public:
-  StoreBench(const Setup& setup, IoChoice io) : setup_(setup), budget_(UINT64_MAX) {
+  StoreBench(const Setup& setup, IoChoice io) : setup_(setup) {
     auto device = need(open_scratch(setup.directory, {.io = io, .depth = setup.depth}));
     PageStoreConfig config;
     config.page_bytes = {setup.extent - kSealBytes};
     config.frames = std::max<uint64_t>(8 * setup.depth, setup.extents() / 16);
     config.reserve_pages = setup.extents();
     config.session = need(random_session_id());
-    store_ = need(PageStore::create(config, budget_, std::move(device)));
+    store_ = need(PageStore::create(config, std::move(device)));
     sequence_ = need(store_->create_sequence());
     SimRandom random(2);
     const double start = seconds(CLOCK_MONOTONIC);
@@ -212,7 +212,6 @@ class StoreBench {
 
  private:
   Setup setup_;
-  MemoryBudget budget_;
   std::unique_ptr<PageStore> store_;
   SequenceId sequence_ = 0;
   double written_ = 0, cpu_share_ = 0;

@@ -8,6 +8,7 @@
 #include "cli/signals.hpp"
 #include "src/base/format.hpp"
 #include "src/base/log.hpp"
+#include "src/base/memory_budget.hpp"
 #include "src/kernels/ops.hpp"
 #include "src/runtime/budget.hpp"
 #include "src/runtime/option_values.hpp"
@@ -30,6 +31,26 @@ Json io_json(const storage::PageStore* store) {
   return {{"read_bytes", store->io_stats().bytes_read},
           {"write_bytes", store->io_stats().bytes_written},
           {"hit_ratio", uses > 0 ? std::max(0.0, 1.0 - reads / uses) : 1.0}};
+}
+
+// Memory that the process holds now, by what it is for (src/base/memory_budget.hpp).
+Json held_json() {
+  Json held = Json::object();
+  for (uint32_t i = 0; i < kArenas; ++i) {
+    const auto arena = static_cast<Arena>(i);
+    held[arena_name(arena)] = MemoryBudget::process().used(arena);
+  }
+  return held;
+}
+
+std::string held_text() {
+  std::string text;
+  for (uint32_t i = 0; i < kArenas; ++i) {
+    const auto arena = static_cast<Arena>(i);
+    const uint64_t bytes = MemoryBudget::process().used(arena);
+    if (bytes > 0) text += format(", {} {}", arena_name(arena), runtime::bytes_text(bytes));
+  }
+  return text;
 }
 
 Json json_of(std::span<const runtime::Citation> citations) {
@@ -75,7 +96,8 @@ Json json_of(const Generated& made, const Engine& engine, const Session& session
   const storage::PageStore* store = session.page_store();
   json["memory"] = {{"peak_rss_bytes", runtime::peak_memory_bytes()},
                     {"kv_ram_bytes", session.state_bytes()},
-                    {"kv_disk_bytes", store == nullptr ? 0 : store->disk_bytes()}};
+                    {"kv_disk_bytes", store == nullptr ? 0 : store->disk_bytes()},
+                    {"held_bytes", held_json()}};
   json["io"] = io_json(store);
   json["attention"] = {{"policy", attention == nullptr ? "dense" : attention->name},
                        {"blocks_read_per_token", rounded(static_cast<double>(blocks) / decoded)},
@@ -94,10 +116,8 @@ void print_stats(const Generated& made, const Engine& engine, const Session& ses
                timings.prefill_tps());
   std::fprintf(stderr, "decode   %10.1f ms  %lld tokens  %.1f tokens/s\n", timings.decode_ms,
                static_cast<long long>(timings.decoded_tokens), timings.decode_tps());
-  std::fprintf(
-      stderr, "memory   peak %s, cache %s, weights %s, buffers %s\n",
-      runtime::bytes_text(runtime::peak_memory_bytes()).c_str(), runtime::bytes_text(session.state_bytes()).c_str(),
-      runtime::bytes_text(engine.model->weight_bytes()).c_str(), runtime::bytes_text(session.buffer_bytes()).c_str());
+  std::fprintf(stderr, "memory   peak %s%s\n", runtime::bytes_text(runtime::peak_memory_bytes()).c_str(),
+               held_text().c_str());
   if (const storage::PageStore* store = session.page_store(); store != nullptr) {
     std::fprintf(stderr, "disk     cache %s, read %s, written %s, lost and read again %lld tokens (%s)\n",
                  runtime::bytes_text(store->disk_bytes()).c_str(),

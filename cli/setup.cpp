@@ -5,6 +5,7 @@
 #include "cli/signals.hpp"
 #include "src/base/format.hpp"
 #include "src/base/log.hpp"
+#include "src/base/memory_budget.hpp"
 #include "src/kernels/ops.hpp"
 #include "src/runtime/budget.hpp"
 #include "src/runtime/option_values.hpp"
@@ -35,9 +36,10 @@ Status apply_cap(const Context& context, const Engine& engine, int64_t wanted_to
                  Session& session) {
   const auto& options = context.options();
   const bool capped = options.mem_max > 0;
-  const uint64_t held = runtime::private_memory_bytes() + kReserveBytes;
-  const uint64_t available = held + runtime::available_memory_bytes();
-  const uint64_t cap = capped ? std::min(static_cast<uint64_t>(options.mem_max), available) : available;
+  const MemoryBudget& memory = MemoryBudget::process();
+  const uint64_t held = memory.used() + kReserveBytes;
+  const uint64_t available = runtime::private_memory_bytes() + runtime::available_memory_bytes();
+  const uint64_t cap = std::min(memory.cap(), available);
   const uint64_t room = std::max<uint64_t>(cap > held ? cap - held : 0, 1);
   const int64_t n_ctx = session.options().n_ctx;
   int64_t wanted = std::min(std::max<int64_t>(wanted_tokens, 1), n_ctx);
@@ -111,13 +113,15 @@ Status apply_machine_options(const Context& context) {
 Result<Engine> open_engine(const Context& context, bool text_only) {
   LCRUN_TRY(apply_machine_options(context));
   const auto& options = context.options();
+  const auto asked = static_cast<uint64_t>(options.mem_max);
+  MemoryBudget::process().set_cap(effective_memory_cap(asked));
   runtime::EngineRequest request;
   bool is_default = false;
   LCRUN_ASSIGN(request.path, runtime::model_path(options, environment_value, posix_file_system(), &is_default));
   if (is_default) log(LogLevel::kInfo, "no -m given: using {}", request.path);
   LCRUN_ASSIGN(request.load_mode, runtime::load_mode(options));
   request.text_only = text_only;
-  request.max_private_bytes = static_cast<uint64_t>(options.mem_max);
+  request.max_private_bytes = asked;
   request.n_threads = runtime::prompt_threads(options);
   ProgressLine line("Loading", "parts");
   request.progress = [&](double part) {

@@ -54,7 +54,7 @@ Result<LoadedBytes> copy_file(File& file) {
                          std::memcmp(magic, kMagic.data(), sizeof(magic)) == 0;
   LoadedBytes loaded;
   const uint64_t wanted = has_magic ? size : std::min<uint64_t>(size, kHeaderBytes);
-  LCRUN_ASSIGN(loaded.copy, AlignedBuffer::allocate(static_cast<size_t>(wanted), kCopyAlignment));
+  LCRUN_ASSIGN(loaded.copy, AlignedBuffer::allocate(static_cast<size_t>(wanted), kCopyAlignment, Arena::kWeights));
   const std::span<std::byte> out(loaded.copy.data(), static_cast<size_t>(wanted));
   LCRUN_TRY(file.read_at(0, out));
   loaded.bytes = out;

@@ -48,7 +48,7 @@ PageStore::PageStore(const PageStoreConfig& config, std::unique_ptr<BlockDevice>
   scratch_.device = std::move(device);
 }
 
-Result<std::unique_ptr<PageStore>> PageStore::create(const PageStoreConfig& config, MemoryBudget& budget,
+Result<std::unique_ptr<PageStore>> PageStore::create(const PageStoreConfig& config,
                                                      std::unique_ptr<BlockDevice> device) {
   const auto largest = std::max_element(config.page_bytes.begin(), config.page_bytes.end());
   if (largest == config.page_bytes.end() || *largest == 0 || *largest > (uint64_t{1} << 30) || config.frames < 2 ||
@@ -69,9 +69,8 @@ Result<std::unique_ptr<PageStore>> PageStore::create(const PageStoreConfig& conf
     }
     s.group_pages_ = std::clamp<uint64_t>(kGroupBytes / s.extent_size_, 1, kMostParts / 2);
     s.kept_run_ = std::clamp<uint64_t>(config.frames / 32, 1, kKeptRun);
-    LCRUN_ASSIGN(s.reservation_, budget.reserve(Arena::kCache, config.frames * s.frame_size_));
-    LCRUN_ASSIGN(s.table_reservation_, budget.reserve(Arena::kIndex, 0));
-    LCRUN_ASSIGN(s.memory_, AlignedBuffer::allocate(config.frames * s.frame_size_, kFrameAlignment));
+    LCRUN_ASSIGN(s.table_reservation_, MemoryBudget::process().reserve(Arena::kIndex, 0));
+    LCRUN_ASSIGN(s.memory_, AlignedBuffer::allocate(config.frames * s.frame_size_, kFrameAlignment, Arena::kCache));
     if (config.reserve_pages > 0) {
       LCRUN_TRY(s.scratch_.device->allocate(config.reserve_pages * s.extent_size_));
       s.reserved_extents_ = config.reserve_pages;

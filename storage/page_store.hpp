@@ -115,9 +115,8 @@ class PagePin {
 
 class PageStore {
  public:
-  // Frames are reserved from the budget (kNoMemory), space from the device (kNoSpace).
-  static Result<std::unique_ptr<PageStore>> create(const PageStoreConfig& config, MemoryBudget& budget,
-                                                   std::unique_ptr<BlockDevice> device);
+  // Frames and page records count in the process's budget (kNoMemory); space comes from the device (kNoSpace).
+  static Result<std::unique_ptr<PageStore>> create(const PageStoreConfig& config, std::unique_ptr<BlockDevice> device);
   ~PageStore();
 
   Result<SequenceId> create_sequence();
@@ -303,7 +302,7 @@ class PageStore {
   PageStoreConfig config_;
   uint64_t extent_size_ = 0;  // of the largest page; every place on the scratch disk has room for it
   uint64_t frame_size_ = 0;   // at least that
-  MemoryReservation reservation_, table_reservation_;
+  MemoryReservation table_reservation_;
   AlignedBuffer memory_;
   std::unique_ptr<Group> ahead_ = std::make_unique<Group>();  // of neighbours_wanted()
   std::vector<std::unique_ptr<Group>> groups_;                // one for each request that may be under way

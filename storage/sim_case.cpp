@@ -60,7 +60,7 @@ constexpr std::array<const char*, kSimVerdicts> kVerdictNames = {"same bytes", "
 
 class Run {
  public:
-  explicit Run(const SimCase& which) : which_(which), random_(which.seed), budget_(UINT64_MAX) {}
+  explicit Run(const SimCase& which) : which_(which), random_(which.seed) {}
 
   SimResult result() {
     if (open()) {
@@ -93,7 +93,7 @@ class Run {
     config.frames = kFrames;
     config.reserve_pages = random_.once_in(2) ? 16 : 0;
     config.window_blocks = static_cast<int64_t>(random_.below(3));
-    auto made = PageStore::create(config, budget_, std::move(faulty));
+    auto made = PageStore::create(config, std::move(faulty));
     if (!made) {
       faults_ = nullptr;
       give_up(made.error(), "create");
@@ -281,7 +281,6 @@ class Run {
 
   SimCase which_;
   SimRandom random_;
-  MemoryBudget budget_;
   SimDevice* disk_ = nullptr;
   FaultDevice* faults_ = nullptr;
   std::unique_ptr<PageStore> store_;

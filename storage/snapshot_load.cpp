@@ -121,7 +121,7 @@ class PageReader {
 
 std::string page_text(uint32_t layer, const RegionSpec& spec, uint64_t place) {
   if (place == kCurrentState) return format("layer {}, {}, present state", layer, spec.name);
-  return format("layer {}, {}, {} {}", layer, spec.name, spec.kind == RegionKind::kFixed ? "mark" : "block", place);
+  return format("layer {}, {}, {} {}", layer, spec.name, spec.has_blocks() ? "block" : "mark", place);
 }
 
 // Where a region is rebuilt, and which of its pages are known to be damaged.
@@ -173,7 +173,7 @@ class Restore {
     if (region_of(item).pages()) return fill_pages(item);
     Region& region = region_of(item);
     region = Region(region.spec());
-    if (region.spec().kind == RegionKind::kFixed) LCRUN_TRY(region.prepare_fixed());
+    if (!region.spec().has_blocks()) LCRUN_TRY(region.prepare_fixed());
     uint64_t n_blocks = 0;
     const auto runs = runs_of(*item.table);
     for (const RunRef& ref : runs) n_blocks += ref.run->count;
@@ -239,7 +239,7 @@ class Restore {
   }
 
   static Result<std::span<std::byte>> place_of(Region& region, uint64_t place) {
-    if (region.spec().kind != RegionKind::kFixed) return region.restore_block(static_cast<int64_t>(place));
+    if (region.spec().has_blocks()) return region.restore_block(static_cast<int64_t>(place));
     if (place == kCurrentState) return region.fixed();
     return region.restore_mark(static_cast<int64_t>(place));
   }
@@ -271,8 +271,10 @@ class Restore {
     Region& region = region_of(item);
     const auto tokens = static_cast<int64_t>(snapshot_.superblock.tokens);
     if (item.damaged.empty()) return region.end_restore(tokens);
-    if (region.spec().kind == RegionKind::kFixed) {
+    if (!region.spec().has_blocks()) {
       if (item.damaged.back() != kCurrentState) return region.end_restore(tokens);
+      const int64_t chunk = region.spec().window;
+      if (region.spec().kind == RegionKind::kPending) return region.end_restore(tokens / chunk * chunk);
       const auto marks = region.fixed_marks();
       const int64_t rows = marks.empty() ? 0 : marks.back().rows;
       const auto bytes = region.fixed();
@@ -346,7 +348,7 @@ class Verification {
 
  private:
   Status add(const RunRef& ref, const RegionTable& table, uint32_t layer, uint32_t region) {
-    const size_t at_once = std::max<size_t>(1, static_cast<size_t>(kWaveBytes / 4 / table.extent()));
+    const size_t at_once = std::max<size_t>(1, static_cast<size_t>(kStagingBytes / table.extent()));
     const size_t wanted = at_once * table.spec.block_bytes;
     if (payloads_.size() < wanted) {
       LCRUN_ASSIGN(payloads_, AlignedBuffer::allocate(wanted));

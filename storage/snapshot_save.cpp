@@ -86,7 +86,7 @@ class PageWriter {
 // Blocks of a region, or its marks and present state, in the order of the table.
 std::vector<uint64_t> places_of(const Region& region) {
   std::vector<uint64_t> places;
-  if (region.spec().kind == RegionKind::kFixed) {
+  if (!region.spec().has_blocks()) {
     for (const auto& mark : region.fixed_marks()) places.push_back(static_cast<uint64_t>(mark.rows));
     places.push_back(kCurrentState);
   } else {
@@ -96,7 +96,7 @@ std::vector<uint64_t> places_of(const Region& region) {
 }
 
 Result<std::span<const std::byte>> read_place(Region& region, uint64_t place) {
-  if (region.spec().kind != RegionKind::kFixed) return region.read_block(static_cast<int64_t>(place));
+  if (region.spec().has_blocks()) return region.read_block(static_cast<int64_t>(place));
   if (place == kCurrentState) return std::as_const(region).fixed();
   for (const auto& mark : region.fixed_marks()) {
     if (static_cast<uint64_t>(mark.rows) == place) {
@@ -108,7 +108,7 @@ Result<std::span<const std::byte>> read_place(Region& region, uint64_t place) {
 
 // Has the page of `place` not changed since `saved` tokens were saved?
 bool is_unchanged(const RegionSpec& spec, uint64_t place, int64_t saved) {
-  if (spec.kind == RegionKind::kFixed) return place != kCurrentState && place <= static_cast<uint64_t>(saved);
+  if (!spec.has_blocks()) return place != kCurrentState && place <= static_cast<uint64_t>(saved);
   return (place + 1) * kBlockTokens <= static_cast<uint64_t>(spec.rows_of(saved));
 }
 
@@ -130,7 +130,7 @@ std::optional<PageRun> find_page(const RegionTable& table, uint64_t place) {
 
 // Adds a page to some runs, to the last one if it goes on there. Pages to be written have offset 0 so far.
 void add_page(const RegionTable& table, const PageRun& page, std::vector<PageRun>& runs) {
-  if (!runs.empty() && table.spec.kind != RegionKind::kFixed) {
+  if (!runs.empty() && table.spec.has_blocks()) {
     PageRun& last = runs.back();
     const uint64_t next_offset = last.offset == 0 ? 0 : last.offset + last.count * table.extent();
     if (last.first + last.count == page.first && last.generation == page.generation && next_offset == page.offset) {

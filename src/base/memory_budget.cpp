@@ -19,7 +19,20 @@ uint64_t effective_memory_cap(uint64_t asked_bytes, const std::string& root) {
 
 MemoryBudget::MemoryBudget(uint64_t cap_bytes) : ledger_(std::make_shared<Ledger>()) { ledger_->cap = cap_bytes; }
 
-uint64_t MemoryBudget::cap() const { return ledger_->cap; }
+MemoryBudget& MemoryBudget::process() {
+  static auto* const budget = new MemoryBudget(UINT64_MAX);  // buffers that statics hold may end after everything else
+  return *budget;
+}
+
+uint64_t MemoryBudget::cap() const {
+  const std::lock_guard<std::mutex> lock(ledger_->mutex);
+  return ledger_->cap;
+}
+
+void MemoryBudget::set_cap(uint64_t cap_bytes) {
+  const std::lock_guard<std::mutex> lock(ledger_->mutex);
+  ledger_->cap = cap_bytes;
+}
 
 uint64_t MemoryBudget::used() const {
   const std::lock_guard<std::mutex> lock(ledger_->mutex);
@@ -38,7 +51,7 @@ uint64_t MemoryBudget::peak() const {
 
 Status MemoryBudget::Ledger::take(Arena arena, uint64_t bytes) {
   const std::lock_guard<std::mutex> lock(mutex);
-  if (bytes > cap - used) {
+  if (bytes > cap - std::min(used, cap)) {
     std::string held;
     for (uint32_t i = 0; i < kArenas; ++i) {
       if (by_arena[i] != 0) held += format(", {} {}", arena_name(static_cast<Arena>(i)), by_arena[i]);

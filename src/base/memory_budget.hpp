@@ -2,6 +2,9 @@
 //
 // The cap is enforced when memory is reserved, never afterwards: a reservation that would pass it is refused with a
 // message that says who holds what, and nothing has changed. Reservations give back what they hold when they end.
+// process() is the one that AlignedBuffers (src/base/workspace.hpp) are taken from, whoever makes them: weights,
+// cache, indexes, buffers of all models and sessions of the process. A cap is a property of the process, as that of a
+// control group is.
 // Thread rule: any thread.
 #pragma once
 
@@ -28,12 +31,19 @@ class MemoryBudget {
  public:
   // A budget without a cap is MemoryBudget(UINT64_MAX).
   explicit MemoryBudget(uint64_t cap_bytes);
+  // Never destroyed. Without a cap until it is given one.
+  static MemoryBudget& process();
   uint64_t cap() const;
+  // A cap below what is held refuses whatever comes, and takes nothing away.
+  void set_cap(uint64_t cap_bytes);
   uint64_t used() const;
   uint64_t used(Arena arena) const;
   uint64_t peak() const;
   // kNoMemory when it would pass the cap. The reservation may outlive this object.
   Result<MemoryReservation> reserve(Arena arena, uint64_t bytes);
+  // The same by hand: what was taken must be given back.
+  Status take(Arena arena, uint64_t bytes) { return ledger_->take(arena, bytes); }
+  void give(Arena arena, uint64_t bytes) { ledger_->give(arena, bytes); }
 
  private:
   friend class MemoryReservation;

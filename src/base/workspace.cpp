@@ -30,22 +30,23 @@ std::byte* map_large(size_t size_bytes) {
 }  // namespace
 
 void AlignedBuffer::Free::operator()(std::byte* p) const {
-  if (mapped == kBorrowed) return;
-  if (mapped > 0) {
-    munmap(p, mapped);
+  if (from == From::kSomebody) return;
+  if (from == From::kMapping) {
+    munmap(p, bytes);
   } else {
     std::free(p);
   }
+  MemoryBudget::process().give(arena, bytes);
 }
 
-Result<AlignedBuffer> AlignedBuffer::allocate(size_t size_bytes, size_t alignment) {
-  LCRUN_ASSIGN(auto buffer, allocate_unwritten(size_bytes, alignment));
+Result<AlignedBuffer> AlignedBuffer::allocate(size_t size_bytes, size_t alignment, Arena arena) {
+  LCRUN_ASSIGN(auto buffer, allocate_unwritten(size_bytes, alignment, arena));
   // What is mapped is fresh from the system.
-  if (buffer.size_ != 0 && buffer.data_.get_deleter().mapped == 0) std::memset(buffer.data(), 0, buffer.size_);
+  if (buffer.size_ != 0 && buffer.data_.get_deleter().from == From::kHeap) std::memset(buffer.data(), 0, buffer.size_);
   return buffer;
 }
 
-Result<AlignedBuffer> AlignedBuffer::allocate_unwritten(size_t size_bytes, size_t alignment) {
+Result<AlignedBuffer> AlignedBuffer::allocate_unwritten(size_t size_bytes, size_t alignment, Arena arena) {
   AlignedBuffer buffer;
   constexpr size_t kPage = 65536;  // a whole number of small pages anywhere
   const bool large = size_bytes >= kLargePage && alignment <= kLargePage;
@@ -53,16 +54,21 @@ Result<AlignedBuffer> AlignedBuffer::allocate_unwritten(size_t size_bytes, size_
   const size_t rounded = (size_bytes + unit - 1) / unit * unit;
   if (rounded < size_bytes) return make_error(Code::kNoMemory, "cannot allocate {} bytes", size_bytes);
   if (rounded == 0) return buffer;
+  MemoryBudget& budget = MemoryBudget::process();
+  LCRUN_TRY(budget.take(arena, rounded));
   auto* data = large ? map_large(rounded) : static_cast<std::byte*>(std::aligned_alloc(alignment, rounded));
-  if (data == nullptr) return make_error(Code::kNoMemory, "cannot allocate {} bytes", rounded);
-  buffer.data_ = {data, Free{large ? rounded : 0}};
+  if (data == nullptr) {
+    budget.give(arena, rounded);
+    return make_error(Code::kNoMemory, "cannot allocate {} bytes", rounded);
+  }
+  buffer.data_ = {data, Free{rounded, large ? From::kMapping : From::kHeap, arena}};
   buffer.size_ = rounded;
   return buffer;
 }
 
 AlignedBuffer AlignedBuffer::part_of(std::span<std::byte> memory) {
   AlignedBuffer buffer;
-  buffer.data_ = {memory.data(), Free{kBorrowed}};
+  buffer.data_ = {memory.data(), Free{}};
   buffer.size_ = memory.size();
   return buffer;
 }

@@ -2,6 +2,7 @@
 //
 // Workspace is a bump allocator over one buffer: reserve() once for the worst case, then take() in each step and
 // reset() at its end. take() never allocates; asking for more than was reserved is a programmer error.
+// Every buffer counts in MemoryBudget::process(), under the arena it is for.
 // Thread rule: one thread drives a Workspace.
 #pragma once
 
@@ -12,6 +13,7 @@
 #include <span>
 
 #include "src/base/check.hpp"
+#include "src/base/memory_budget.hpp"
 #include "src/base/result.hpp"
 
 namespace lcrun {
@@ -24,9 +26,12 @@ class AlignedBuffer {
   // Zero-filled memory aligned to `alignment` (a power of two); kNoMemory if there is none. From 2 MiB on it comes in
   // large pages where the system has them (a third more bytes a second when streamed), and takes up room page by page
   // as it is first written.
-  static Result<AlignedBuffer> allocate(size_t size_bytes, size_t alignment = kCacheLine);
+  // kNoMemory too where it would pass the process's cap.
+  static Result<AlignedBuffer> allocate(size_t size_bytes, size_t alignment = kCacheLine,
+                                        Arena arena = Arena::kBuffers);
   // The same with contents undefined, for memory that is written at once.
-  static Result<AlignedBuffer> allocate_unwritten(size_t size_bytes, size_t alignment = kCacheLine);
+  static Result<AlignedBuffer> allocate_unwritten(size_t size_bytes, size_t alignment = kCacheLine,
+                                                  Arena arena = Arena::kBuffers);
   // Memory that belongs to something else, which must outlive it.
   static AlignedBuffer part_of(std::span<std::byte> memory);
 
@@ -39,11 +44,11 @@ class AlignedBuffer {
   }
 
  private:
-  static constexpr size_t kBorrowed = ~size_t{0};
+  enum class From : uint8_t { kHeap, kMapping, kSomebody };
   struct Free {
-    Free() : mapped(0) {}
-    explicit Free(size_t mapped_bytes) : mapped(mapped_bytes) {}
-    size_t mapped;  // bytes to unmap; 0: from malloc; kBorrowed: nothing to do
+    size_t bytes = 0;
+    From from = From::kSomebody;
+    Arena arena = Arena::kBuffers;
     void operator()(std::byte* p) const;
   };
   std::unique_ptr<std::byte, Free> data_;

@@ -278,7 +278,7 @@ void run_plain(const Region& region, const Activations& x, const Kernels& table)
 namespace {
 
 Result<std::shared_ptr<AlignedBuffer>> shared_buffer(uint64_t bytes) {
-  LCRUN_ASSIGN(AlignedBuffer fresh, AlignedBuffer::allocate(static_cast<size_t>(bytes)));
+  LCRUN_ASSIGN(AlignedBuffer fresh, AlignedBuffer::allocate(static_cast<size_t>(bytes), kCacheLine, Arena::kWeights));
   return std::make_shared<AlignedBuffer>(std::move(fresh));
 }
 

@@ -55,7 +55,7 @@ Result<Layer> load_layer(const MixerBuild& build) {
 // A layer that a step does not run has rows all the same: nobody reads them.
 Status leave_out(storage::LayerState& state, int64_t tokens) {
   for (storage::Region& region : state.regions) {
-    if (region.spec().kind == storage::RegionKind::kFixed) {
+    if (!region.spec().has_blocks()) {
       LCRUN_TRY(region.prepare_fixed());
     } else {
       LCRUN_TRY(region.reserve_rows(region.spec().rows_of(tokens) - region.rows()));
@@ -170,7 +170,7 @@ uint64_t Model::state_bytes(const CacheOptions& cache, int64_t n_tokens) const {
   for (const Layer& layer : impl_->layers) {
     for (const storage::RegionSpec& spec : layer.mixer->regions(cache)) {
       int64_t blocks = (spec.rows_of(n_tokens) + kTokens - 1) / kTokens;
-      if (spec.kind == storage::RegionKind::kFixed) blocks = 1;
+      if (!spec.has_blocks()) blocks = 1;
       // A ring holds its rows, the block that is half out, and the one being filled.
       if (spec.kind == storage::RegionKind::kRing) blocks = std::min(blocks, storage::ring_blocks(spec.window));
       total += static_cast<uint64_t>(blocks) * spec.block_bytes;

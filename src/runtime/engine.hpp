@@ -10,6 +10,7 @@
 
 #include "ggufish/model_file.hpp"
 #include "src/base/file.hpp"
+#include "src/base/memory_budget.hpp"
 #include "src/base/result.hpp"
 #include "src/model/model.hpp"
 #include "src/runtime/option_parse.hpp"
@@ -27,6 +28,7 @@ struct Engine {
   std::shared_ptr<const text::Tokenizer> tokenizer;
   std::string chat_template;  // Jinja source, "" = the model has none
   double load_ms = 0;
+  std::shared_ptr<MemoryReservation> other;  // memory that is in no arena: vocabulary, tables
 };
 
 struct EngineRequest {

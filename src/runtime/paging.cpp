@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "src/base/format.hpp"
-#include "src/base/memory_budget.hpp"
 #include "src/runtime/option_values.hpp"
 #include "storage/page_store.hpp"
 
@@ -53,8 +52,6 @@ Status page_sequence(storage::SequenceState& state, const PagingPlan& plan, cons
   config.frame_bytes = plan.page_bytes;
   config.n_threads = options.n_threads;
   config.write_when_free_below = plan.frames / 4;
-  // The plan has seen to the cap; how much of that the system gives is another question.
-  MemoryBudget budget(UINT64_MAX);
   for (;;) {
     Result<std::unique_ptr<storage::BlockDevice>> device =
         options.open_device ? options.open_device() : storage::open_scratch(options.directory, options.device);
@@ -63,7 +60,7 @@ Status page_sequence(storage::SequenceState& state, const PagingPlan& plan, cons
     const uint64_t unit = device.value()->alignment();
     const uint64_t frame = (plan.page_bytes + unit - 1) / unit * unit;
     config.frames = std::max(config.frames * plan.page_bytes / frame, plan.frames_wanted);
-    auto store = storage::PageStore::create(config, budget, std::move(device).value());
+    auto store = storage::PageStore::create(config, std::move(device).value());
     if (store.has_value()) return state.use_store(std::shared_ptr<storage::PageStore>(std::move(store).value()));
     const bool may_try_less = store.error().code == Code::kNoMemory && config.frames / 2 >= plan.frames_wanted;
     if (!may_try_less) return std::move(store).error();

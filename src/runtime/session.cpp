@@ -23,10 +23,12 @@ constexpr int64_t kAskTokens = 256;
 // Rows of logits computed at once by score(); a row can be a megabyte.
 constexpr int64_t kScoreRows = 16;
 
-bool has_region(const storage::SequenceState& state, storage::RegionKind kind) {
+// Is there a region that forgets what it held?
+bool forgets(const storage::SequenceState& state) {
   for (int64_t i = 0; i < state.n_layers(); ++i) {
     for (const auto& region : state.layer(i).regions) {
-      if (region.spec().kind == kind) return true;
+      const storage::RegionKind kind = region.spec().kind;
+      if (kind != storage::RegionKind::kAppend && kind != storage::RegionKind::kIndex) return true;
     }
   }
   return false;
@@ -448,9 +450,7 @@ Result<Session::Restored> Session::load(FileSystem& fs, const std::string& path,
 Result<Session::Mark> Session::mark() const {
   Mark mark;
   mark.tokens = tokens_;
-  if (has_region(state_, storage::RegionKind::kRing) || has_region(state_, storage::RegionKind::kFixed)) {
-    LCRUN_ASSIGN(mark.state, state_.clone());
-  }
+  if (forgets(state_)) LCRUN_ASSIGN(mark.state, state_.clone());
   return mark;
 }
 

@@ -18,7 +18,7 @@ inline std::vector<std::byte> state_bytes(storage::SequenceState& state) {
   out.write(tokens);
   for (int64_t i = 0; i < state.n_layers(); ++i) {
     for (auto& region : state.layer(i).regions) {
-      if (region.spec().kind == storage::RegionKind::kFixed) {
+      if (!region.spec().has_blocks()) {
         const auto fixed = std::as_const(region).fixed();
         out.append(fixed.data(), fixed.size());
         continue;

@@ -3,6 +3,9 @@
 
 #include <catch2/catch.hpp>
 
+#include "src/base/memory_budget.hpp"
+#include "src/runtime/engine.hpp"
+#include "tests/support/cap_more.hpp"
 #include "tests/support/tiny_session.hpp"
 
 using namespace lcrun;
@@ -74,4 +77,48 @@ TEST_CASE("the process holds some memory, and at most what it once held", "[runt
   CHECK(private_memory_bytes() > 0);
   CHECK(peak_memory_bytes() >= private_memory_bytes() / 2);
   CHECK(available_memory_bytes() > 0);
+}
+
+TEST_CASE("the accountant holds what model, cache, index and buffers say that they take", "[runtime][budget]") {
+  const MemoryBudget& memory = MemoryBudget::process();
+  const auto used = [&] {
+    std::array<uint64_t, kArenas> all{};
+    for (uint32_t i = 0; i < kArenas; ++i) all[i] = memory.used(static_cast<Arena>(i));
+    return all;
+  };
+  const auto at = [](const auto& held, Arena arena) { return held[static_cast<size_t>(arena)]; };
+  const auto before = used();
+  const auto more = [&](Arena arena) { return at(used(), arena) - at(before, arena); };
+  {
+    const auto model = load_tiny("gemma2");
+    CHECK(more(Arena::kWeights) >= model->weight_bytes());
+    auto options = tiny_session_options();
+    options.n_ctx = 4096;
+    options.policy.attention = "select";
+    options.policy.index = "sub8";
+    auto session = open_tiny_session(model, options);
+    CHECK(more(Arena::kBuffers) == session.buffer_bytes());
+    sync_copy(session, random_tokens(2000, kTinyVocab, 5));
+    CHECK(more(Arena::kIndex) > 0);
+    CHECK(more(Arena::kCache) + more(Arena::kIndex) == session.state_bytes());
+    session.clear();
+  }
+  CHECK(used() == before);
+}
+
+TEST_CASE("a cache that would pass the cap of the process is refused, and goes on below it", "[runtime][budget]") {
+  const auto model = load_tiny("llama");
+  auto options = tiny_session_options();
+  options.n_ctx = 4096;
+  auto session = open_tiny_session(model, options);
+  const auto tokens = random_tokens(1000, kTinyVocab, 5);
+  {
+    const test::CapMore room(4 * cache_bytes(model->config(), options.cache, 64));
+    const auto refused = session.sync(tokens);
+    REQUIRE_FALSE(refused.has_value());
+    CHECK(refused.error().code == Code::kNoMemory);
+    CHECK(refused.error().message.find("cache wants") != std::string::npos);
+    CHECK(session.sync(std::span(tokens).first(100)).has_value());
+  }
+  CHECK(session.sync(tokens).has_value());
 }

@@ -8,6 +8,7 @@
 #include "storage/file_device.hpp"
 #include "storage/sim_device.hpp"
 #include "tests/support/alloc_counter.hpp"
+#include "tests/support/cap_more.hpp"
 #include "tests/support/small_disk.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -28,9 +29,8 @@ PageStoreConfig config_of(uint64_t frames) {
   return config;
 }
 
-std::unique_ptr<PageStore> store_of(const PageStoreConfig& config, MemoryBudget& budget,
-                                    std::unique_ptr<BlockDevice> device) {
-  auto store = PageStore::create(config, budget, std::move(device));
+std::unique_ptr<PageStore> store_of(const PageStoreConfig& config, std::unique_ptr<BlockDevice> device) {
+  auto store = PageStore::create(config, std::move(device));
   REQUIRE(store.has_value());
   return std::move(store).value();
 }
@@ -61,8 +61,8 @@ int64_t number_in(PageStore& store, SequenceId s, int64_t block) {
 }  // namespace
 
 TEST_CASE("forgotten blocks give their frames and places back, and the others keep their numbers", "[storage]") {
-  MemoryBudget budget(64 * 1024 + (1 << 20));
-  auto store = store_of(config_of(8), budget, disk());
+  const test::CapMore room(64 * 1024 + (1 << 20));
+  auto store = store_of(config_of(8), disk());
   const SequenceId s = store->create_sequence().value();
   append(*store, s, 0, 40);
   const SequenceId fork = store->fork(s).value();
@@ -94,42 +94,46 @@ TEST_CASE("forgotten blocks give their frames and places back, and the others ke
 }
 
 TEST_CASE("a hundred blocks live in eight frames, and memory is what was reserved", "[storage]") {
-  MemoryBudget budget(64 * 1024 + (1 << 20));
-  auto store = store_of(config_of(8), budget, disk());
-  CHECK(budget.used(Arena::kCache) == 8 * kPlace);
+  const test::CapMore room(64 * 1024 + (1 << 20));
+  const MemoryBudget& memory = MemoryBudget::process();
+  const uint64_t cache = memory.used(Arena::kCache), index = memory.used(Arena::kIndex), all = memory.used();
+  auto store = store_of(config_of(8), disk());
+  CHECK(memory.used(Arena::kCache) == cache + 8 * kPlace);
   const SequenceId s = store->create_sequence().value();
   append(*store, s, 0, 100);
   for (int64_t b = 0; b < 100; ++b) CHECK(number_in(*store, s, b) == b);
   CHECK(store->stats().evicted >= 92);
-  CHECK(budget.used(Arena::kCache) == 8 * kPlace);
-  CHECK(budget.used(Arena::kIndex) > 0);
+  CHECK(memory.used(Arena::kCache) == cache + 8 * kPlace);
+  CHECK(memory.used(Arena::kIndex) > index);
   store->drop(s);
   while (store->pages() > 0) store->poll();
   CHECK(store->free_frames() == 8);
   CHECK(store->extents_in_use() == 0);
   store.reset();
-  CHECK(budget.used() == 0);
+  CHECK(memory.used() == all);
 }
 
 TEST_CASE("frames over the memory cap and space over the disk are refused before anything runs", "[storage]") {
-  MemoryBudget small(1000);
-  const auto no_memory = PageStore::create(config_of(8), small, disk());
+  const MemoryBudget& memory = MemoryBudget::process();
+  const uint64_t before = memory.used();
+  const auto no_memory = [] {
+    const test::CapMore small(1000);
+    return PageStore::create(config_of(8), disk());
+  }();
   REQUIRE_FALSE(no_memory.has_value());
   CHECK(no_memory.error().code == Code::kNoMemory);
-  CHECK(small.used() == 0);
-  MemoryBudget budget(UINT64_MAX);
+  CHECK(memory.used() == before);
   PageStoreConfig config = config_of(8);
   config.reserve_pages = 1000;
-  const auto no_space = PageStore::create(config, budget, disk());
+  const auto no_space = PageStore::create(config, disk());
   REQUIRE_FALSE(no_space.has_value());
   CHECK(no_space.error().code == Code::kNoSpace);
-  CHECK(budget.used() == 0);
-  CHECK(PageStore::create({}, budget, disk()).error().code == Code::kInvalidArgument);
+  CHECK(memory.used() == before);
+  CHECK(PageStore::create({}, disk()).error().code == Code::kInvalidArgument);
 }
 
 TEST_CASE("a fork shares pages until one side writes, and each side keeps its own bytes", "[storage]") {
-  MemoryBudget budget(UINT64_MAX);
-  auto store = store_of(config_of(8), budget, disk());
+  auto store = store_of(config_of(8), disk());
   const SequenceId a = store->create_sequence().value();
   append(*store, a, 0, 20);
   const SequenceId b = store->fork(a).value();
@@ -154,8 +158,7 @@ TEST_CASE("a fork shares pages until one side writes, and each side keeps its ow
 }
 
 TEST_CASE("a sequence goes on with the pages of another", "[storage]") {
-  MemoryBudget budget(UINT64_MAX);
-  auto store = store_of(config_of(8), budget, disk());
+  auto store = store_of(config_of(8), disk());
   const SequenceId a = store->create_sequence().value();
   append(*store, a, 0, 20);
   const SequenceId b = store->fork(a).value();
@@ -186,8 +189,7 @@ TEST_CASE("a sequence goes on with the pages of another", "[storage]") {
 }
 
 TEST_CASE("pins of more pages than there are frames are an error that says so, and go on afterwards", "[storage]") {
-  MemoryBudget budget(UINT64_MAX);
-  auto store = store_of(config_of(4), budget, disk());
+  auto store = store_of(config_of(4), disk());
   const SequenceId s = store->create_sequence().value();
   append(*store, s, 0, 10);
   {
@@ -207,8 +209,7 @@ TEST_CASE("pins of more pages than there are frames are an error that says so, a
 }
 
 TEST_CASE("sinks and the window stay in memory, and a part of a scan stays for its next turn", "[storage]") {
-  MemoryBudget budget(UINT64_MAX);
-  auto store = store_of(config_of(32), budget, disk());
+  auto store = store_of(config_of(32), disk());
   const SequenceId s = store->create_sequence().value();
   append(*store, s, 0, 64);
   const auto scan = [&] {
@@ -227,8 +228,7 @@ TEST_CASE("sinks and the window stay in memory, and a part of a scan stays for i
 }
 
 TEST_CASE("blocks that were read ahead are there when they are pinned", "[storage]") {
-  MemoryBudget budget(UINT64_MAX);
-  auto store = store_of(config_of(16), budget, disk());
+  auto store = store_of(config_of(16), disk());
   const SequenceId s = store->create_sequence().value();
   append(*store, s, 0, 100);
   const std::vector<int64_t> wanted = {30, 31, 32, 33};
@@ -245,12 +245,11 @@ TEST_CASE("blocks that were read ahead are there when they are pinned", "[storag
 }
 
 TEST_CASE("a full disk is an error when half of the frames wait for it, and is over when there is room", "[storage]") {
-  MemoryBudget budget(UINT64_MAX);
   FaultPlan full;
   full.per_thousand[static_cast<size_t>(Fault::kNoSpace)] = 1000;
   auto device = std::make_unique<FaultDevice>(disk(), full);
   FaultDevice& faults = *device;
-  auto store = store_of(config_of(8), budget, std::move(device));
+  auto store = store_of(config_of(8), std::move(device));
   const SequenceId s = store->create_sequence().value();
   append(*store, s, 0, 4);  // memory is enough for these
   CHECK(store->flush().error().code == Code::kNoSpace);
@@ -265,10 +264,9 @@ TEST_CASE("a full disk is an error when half of the frames wait for it, and is o
 }
 
 TEST_CASE("a page that is damaged on the disk is an error that names it, and can be made again", "[storage]") {
-  MemoryBudget budget(UINT64_MAX);
   auto sim = std::make_unique<SimDevice>(SimConfig{.seed = 3, .capacity = 1 << 20});
   SimDevice& raw = *sim;
-  auto store = store_of(config_of(4), budget, std::move(sim));
+  auto store = store_of(config_of(4), std::move(sim));
   const SequenceId s = store->create_sequence().value();
   append(*store, s, 0, 30);
   REQUIRE(store->flush().has_value());
@@ -289,10 +287,9 @@ TEST_CASE("real files, both backends: random work gives the bytes that were writ
   for (const IoChoice io : {IoChoice::kAuto, IoChoice::kThreads}) {
     auto device = open_scratch(dir.path(), {.io = io, .depth = 8});
     REQUIRE(device.has_value());
-    MemoryBudget budget(UINT64_MAX);
     PageStoreConfig config = config_of(12);
     config.reserve_pages = 64;
-    auto store = store_of(config, budget, std::move(device).value());
+    auto store = store_of(config, std::move(device).value());
     const SequenceId a = store->create_sequence().value();
     append(*store, a, 0, 150);
     const SequenceId b = store->fork(a).value();
@@ -316,8 +313,7 @@ TEST_CASE("after the first turn, reading, reading ahead and writing in place all
   for (const IoChoice io : {IoChoice::kAuto, IoChoice::kThreads}) {
     auto device = open_scratch(dir.path(), {.io = io, .depth = 8});
     REQUIRE(device.has_value());
-    MemoryBudget budget(UINT64_MAX);
-    auto store = store_of(config_of(16), budget, std::move(device).value());
+    auto store = store_of(config_of(16), std::move(device).value());
     const SequenceId s = store->create_sequence().value();
     append(*store, s, 0, 60);
     int64_t failures = 0;
@@ -343,15 +339,14 @@ TEST_CASE("a disk that fills up for real is refused at the start, or is an error
   const test::SmallDisk small("a disk that fills up for real is refused at the start", "1m");
   if (!small.mounted()) return;
   for (const IoChoice io : {IoChoice::kAuto, IoChoice::kThreads}) {
-    MemoryBudget budget(UINT64_MAX);
     PageStoreConfig config = config_of(16);
     config.reserve_pages = 1000;
-    auto too_much = PageStore::create(config, budget, open_scratch(small.path(), {.io = io}).value());
+    auto too_much = PageStore::create(config, open_scratch(small.path(), {.io = io}).value());
     REQUIRE_FALSE(too_much.has_value());
     CHECK(too_much.error().code == Code::kNoSpace);
 
     config.reserve_pages = 0;
-    auto store = store_of(config, budget, open_scratch(small.path(), {.io = io}).value());
+    auto store = store_of(config, open_scratch(small.path(), {.io = io}).value());
     const SequenceId s = store->create_sequence().value();
     int64_t held = 0;
     Code refused = Code::kInternal;
