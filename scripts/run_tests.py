@@ -186,6 +186,8 @@ def main():
     build_targets(options.build, tests)
     wrapper = shlex.split(options.wrapper)
     totals = [0, 0, 0]
+    if options.jobs > 1:  # the longest must not be the last to start
+        tests.sort(key=lambda test: -(test["timeout"] or 30))
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         for test, counts, seconds in pool.map(lambda test: run_one(test, wrapper, options.scale), tests):
             label = f"{test['suites'][0]}/{test['name']}"

@@ -34,7 +34,8 @@ test_release() {
     { grep -A20 'FAILED' "$ROOT/build/test-build.log" | head -80; count_failure "the release build"; }
   local suites=(--suite checks --suite unit)
   [ "$MODE" = quick ] || suites+=(--suite golden --suite cli)
-  run_suites "$ROOT/build" "${suites[@]}"
+  # Tests share the cores: their time limits are for one at a time.
+  run_suites "$ROOT/build" "${suites[@]}" --jobs "$(nproc)" --scale 3
 }
 
 test_sanitized() {
