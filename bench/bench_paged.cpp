@@ -1,8 +1,9 @@
 // bench_paged MODEL [TOKENS] [CAP_MIB] [DIR] [TYPE] [THREADS]: decoding over a cache that is mostly on the disk.
 //
 // Fills a session with TOKENS of context (copies of the first 512 tokens' cache, so that it takes seconds), under a cap
-// on all private memory of the process, and decodes in five rounds, each followed by a raw pass over the same scratch
-// file: the store's own device read from end to end with nothing else done (the limit of the disk). Afterwards the
+// on all private memory of the process, and decodes token by token, each followed by a raw read of as many bytes of the
+// same scratch file through the store's own device with nothing else done (the limit of the disk, which may change from
+// second to second: the ratio that counts is the median of those of such pairs). Afterwards the
 // same tokens are decoded with the cache in memory, and the logits compared bit for bit. A thread watches anonymous
 // and shared memory all the while. Prints one JSON object. Run it on an idle machine, on a disk and not on tmpfs.
 #include <unistd.h>
@@ -29,8 +30,7 @@ using namespace lcrun::runtime;
 
 namespace {
 
-constexpr int kRounds = 5;
-constexpr int kTokensOfRound = 4;
+constexpr int kTokens = 20;
 constexpr size_t kComputed = 512;
 constexpr uint64_t kBesides = uint64_t{16} << 20;  // token lists, logits of the comparison, what a libc keeps
 
@@ -93,6 +93,7 @@ std::vector<Token> some_tokens(int64_t n, int64_t n_vocab) {
 
 Result<Session> open_filled(const Engine& engine, const Setup& setup, bool paged, std::span<const Token> tokens) {
   SessionOptions options;
+  options.policy.attention = "dense";
   LCRUN_ASSIGN(const auto type, [&]() -> Result<DType> {
     const quant::TypeInfo* found = quant::find_type(setup.type);
     if (found == nullptr) return make_error(Code::kInvalidArgument, "unknown type {}", setup.type);
@@ -116,8 +117,9 @@ Result<Session> open_filled(const Engine& engine, const Setup& setup, bool paged
   return session;
 }
 
-// The scratch file from end to end in requests of 256 KiB, eight in flight: bytes a second.
-Result<double> raw_pass(storage::PageStore& store) {
+// `bytes` of the scratch file, from its beginning again after its end, in requests of 256 KiB, eight in flight; `at`
+// is where it goes on: bytes a second.
+Result<double> raw_read(storage::PageStore& store, uint64_t bytes, uint64_t& at) {
   constexpr uint32_t kPiece = 256 << 10;
   storage::BlockDevice& device = store.device();
   const uint32_t depth = std::min(8U, device.depth());
@@ -128,41 +130,44 @@ Result<double> raw_pass(storage::PageStore& store) {
   std::vector<storage::IoOutcome> outcomes(depth);
   std::vector<uint32_t> free;
   for (uint32_t i = 0; i < depth; ++i) free.push_back(i);
+  const uint64_t pieces = bytes / kPiece;
   const auto start = Clock::now();
-  for (uint64_t at = 0; at < end || queue.in_flight() > 0;) {
-    for (; at < end && !free.empty(); at += kPiece) {
+  for (uint64_t i = 0; i < pieces || queue.in_flight() > 0;) {
+    for (; i < pieces && !free.empty(); ++i) {
       queue.start({storage::IoOp::kRead, at, memory.data() + size_t{kPiece} * free.back(), kPiece, free.back()});
       free.pop_back();
+      at = at + kPiece < end ? at + kPiece : 0;
     }
     const size_t n = queue.poll(outcomes, true);
-    for (size_t i = 0; i < n; ++i) {
-      if (outcomes[i].error != 0) return storage::io_error("raw pass", outcomes[i].error);
-      free.push_back(static_cast<uint32_t>(outcomes[i].ticket));
+    for (size_t o = 0; o < n; ++o) {
+      if (outcomes[o].error != 0) return storage::io_error("raw pass", outcomes[o].error);
+      free.push_back(static_cast<uint32_t>(outcomes[o].ticket));
     }
   }
-  return static_cast<double>(end) / seconds_since(start);
+  return static_cast<double>(pieces * kPiece) / seconds_since(start);
 }
 
 struct Decoded {
-  std::vector<double> token_seconds, read_rates, raw_rates;
+  std::vector<double> token_seconds, read_rates, raw_rates, ratios;
   std::vector<float> logits;  // of all decoded tokens, one after another
 };
 
-Status decode_rounds(Session& session, std::span<const Token> next, bool raw, Decoded& out) {
-  for (int round = 0; round < kRounds; ++round) {
+Status decode_tokens(Session& session, std::span<const Token> next, Decoded& out) {
+  uint64_t at = 0;
+  for (const Token token : next) {
     storage::PageStore* store = session.page_store();
     const uint64_t before = store == nullptr ? 0 : store->io_stats().bytes_read;
     const auto start = Clock::now();
-    for (int i = 0; i < kTokensOfRound; ++i) {
-      LCRUN_ASSIGN(const auto logits, session.decode(next[static_cast<size_t>(round * kTokensOfRound + i)]));
-      out.logits.insert(out.logits.end(), logits.begin(), logits.end());
-    }
+    LCRUN_ASSIGN(const auto logits, session.decode(token));
+    out.logits.insert(out.logits.end(), logits.begin(), logits.end());
     const double seconds = seconds_since(start);
-    out.token_seconds.push_back(seconds / kTokensOfRound);
-    if (!raw) continue;
-    out.read_rates.push_back(static_cast<double>(store->io_stats().bytes_read - before) / seconds);
-    LCRUN_ASSIGN(const double rate, raw_pass(*store));
+    out.token_seconds.push_back(seconds);
+    if (store == nullptr) continue;
+    const uint64_t bytes = store->io_stats().bytes_read - before;
+    LCRUN_ASSIGN(const double rate, raw_read(*store, bytes, at));
+    out.read_rates.push_back(static_cast<double>(bytes) / seconds);
     out.raw_rates.push_back(rate);
+    out.ratios.push_back(out.read_rates.back() / rate);
   }
   return {};
 }
@@ -172,7 +177,7 @@ Status run(const Setup& setup) {
   request.path = setup.model;
   request.n_threads = setup.threads;
   LCRUN_ASSIGN(const auto engine, load_engine(request, posix_file_system()));
-  const auto tokens = some_tokens(setup.tokens + kRounds * kTokensOfRound, engine.model->config().n_vocab);
+  const auto tokens = some_tokens(setup.tokens + kTokens, engine.model->config().n_vocab);
   const auto next = std::span(tokens).subspan(static_cast<size_t>(setup.tokens));
   nlohmann::json json;
   json["model"] = setup.model;
@@ -188,7 +193,7 @@ Status run(const Setup& setup) {
     LCRUN_ASSIGN(auto session, open_filled(engine, setup, true, tokens));
     json["fill_s"] = seconds_since(start);
     if (session.page_store() == nullptr) return make_error(Code::kInvalidArgument, "all of it fits under the cap");
-    LCRUN_TRY(decode_rounds(session, next, true, paged));
+    LCRUN_TRY(decode_tokens(session, next, paged));
     json["most_anonymous_and_shared_bytes"] = watch.stop();
     json["kv_io"] = session.page_store()->device_name();
     json["disk_bytes"] = session.page_store()->disk_bytes();
@@ -199,11 +204,12 @@ Status run(const Setup& setup) {
     const storage::IoStats io = session.page_store()->io_stats();
     json["bytes_of_a_read"] = io.reads == 0 ? 0 : io.bytes_read / io.reads;
     json["bytes_of_a_write"] = io.writes == 0 ? 0 : io.bytes_written / io.writes;
-    json["read_of_raw"] = median(paged.read_rates) / median(paged.raw_rates);
+    json["read_of_raw"] = median(paged.ratios);
+    json["read_of_raw_pairs"] = paged.ratios;
   }
   {
     LCRUN_ASSIGN(auto session, open_filled(engine, setup, false, tokens));
-    LCRUN_TRY(decode_rounds(session, next, false, memory));
+    LCRUN_TRY(decode_tokens(session, next, memory));
     json["token_s_in_memory"] = memory.token_seconds;
   }
   json["same_bits"] = paged.logits.size() == memory.logits.size() &&

@@ -70,6 +70,7 @@ int main(int argc, char** argv) {
   const auto engine = must(runtime::load_engine(request, posix_file_system()));
   const double model_ms = ms_since(start);
   runtime::SessionOptions options;
+  options.policy.attention = "dense";
   const bool loads = std::strcmp(argv[1], "load") == 0;
   options.n_ctx = loads ? n : n + 256;
   if (argc > 6) options.cache.type_k = options.cache.type_v = quant::find_type(argv[6])->dtype;

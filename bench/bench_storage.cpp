@@ -173,7 +173,6 @@ class StoreBench {
     config.page_bytes = {setup.extent - kSealBytes};
     config.frames = std::max<uint64_t>(8 * setup.depth, setup.extents() / 16);
     config.reserve_pages = setup.extents();
-    config.session = need(random_session_id());
     store_ = need(PageStore::create(config, std::move(device)));
     sequence_ = need(store_->create_sequence());
     SimRandom random(2);
