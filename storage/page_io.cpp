@@ -58,6 +58,7 @@ void PageStore::give_frame_back(Page& page) {
   page_in_frame_[page.frame] = kNoPage;
   free_frames_.give(page.frame);
   page.frame = kNoFrame;
+  page.checked = false;
 }
 
 bool PageStore::evict_one(bool read_ahead_too) {
@@ -258,7 +259,12 @@ Status PageStore::load(PageNumber number) {
       advance(true);
       continue;
     }
-    if (page.frame != kNoFrame) return {};
+    if (page.frame != kNoFrame && page.checked) return {};
+    if (page.frame != kNoFrame) {
+      accept(number);
+      started = true;
+      continue;
+    }
     if (started) {
       ++stats_.lost_reads;
       return read_error(page);
@@ -357,8 +363,7 @@ bool PageStore::collect(Channel& from, bool wait) {
     if (!reads) --writing_;
     for (uint32_t p = 0; p < group.count; ++p) {
       if (reads) {
-        const bool is_wanted = outcomes[i].error == 0 && pages_[group.pages[p]].references > 0;
-        finish_read(group.pages[p], outcomes[i].error, is_wanted ? check(group, p) : Verdict::kOk);
+        finish_group_read(group, p, outcomes[i].error);
       } else {
         finish_write(group.pages[p], outcomes[i].error);
       }
@@ -368,15 +373,41 @@ bool PageStore::collect(Channel& from, bool wait) {
   return n > 0;
 }
 
+void PageStore::finish_group_read(const Group& group, uint32_t index, int error) {
+  const PageNumber number = group.pages[index];
+  Page& page = pages_[number];
+  if (error != 0 || page.references == 0) return finish_read(number, error, Verdict::kOk);
+  // What nobody waits for is looked at when it is: together with others, on all threads.
+  const bool is_whole = place_bytes(page) == bytes_in_frame(page);
+  if (!page.ahead || page.asked_again || !is_whole) return finish_read(number, 0, check(group, index));
+  page.io = Io::kNone;
+  --reading_;
+  settle(number);
+}
+
 Verdict PageStore::check(const Group& group, uint32_t index) const {
   const Page& page = pages_[group.pages[index]];
+  const auto tail = static_cast<size_t>(place_bytes(page) - bytes_in_frame(page));
+  return check_frame(page, {group.tails.data() + index * tail, tail});
+}
+
+// What was read into the page's frame, and behind it if its place is larger.
+Verdict PageStore::check_frame(const Page& page, std::span<const std::byte> tail) const {
   const std::byte* frame = memory_.data() + uint64_t{page.frame} * frame_size_;
   const std::span<const std::byte> payload(frame, static_cast<size_t>(config_.page_bytes[page.layer]));
   if (page.source == 0) return page_check(payload) == page.check ? Verdict::kOk : Verdict::kChanged;
-  const uint64_t here = bytes_in_frame(page);
-  const size_t tail = static_cast<size_t>(place_bytes(page) - here);
-  const std::byte* end = tail > 0 ? group.tails.data() + (index + 1) * tail : frame + here;
+  const std::byte* end = tail.empty() ? frame + bytes_in_frame(page) : tail.data() + tail.size();
   return check_page(payload, {end - kSealBytes, kSealBytes}, identity_of(page));
+}
+
+// The page has a frame and nothing is under way: looks at it, if nobody has, and asks for it again if it is damaged.
+void PageStore::accept(PageNumber number) {
+  Page& page = pages_[number];
+  if (page.checked) return;
+  lists_.remove(number);
+  page.io = Io::kReading;
+  ++reading_;
+  finish_read(number, 0, check_frame(page, {}));
 }
 
 void PageStore::finish_read(PageNumber number, int error, Verdict verdict) {
@@ -388,6 +419,7 @@ void PageStore::finish_read(PageNumber number, int error, Verdict verdict) {
     ++stats_.verdicts[static_cast<size_t>(verdict)];
     if (verdict == Verdict::kOk) {
       page.asked_again = false;
+      page.checked = true;
       return settle(number);
     }
   }

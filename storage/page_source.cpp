@@ -15,8 +15,7 @@
 namespace lcrun::storage {
 namespace {
 
-constexpr uint32_t kSourceDepth = 64;  // requests of a source under way, each of many pages
-constexpr size_t kCheckedAtOnce = 128;
+constexpr uint32_t kSourceDepth = 64;      // requests of a source under way, each of many pages
 constexpr size_t kTailBytes = 4096 + 512;  // behind a payload, at most
 
 }  // namespace
@@ -63,9 +62,6 @@ Result<SourceId> PageStore::add_source(PageSource source) {
       // From here on neither reading nor checking allocates.
       if (!has_groups) LCRUN_TRY(make_groups(std::min(kSourceDepth, made.channel.device->depth()), true));
     }
-    unchecked_.reserve(kCheckedAtOnce);
-    verdicts_.resize(kCheckedAtOnce);
-    has_mappings_ = has_mappings_ || made.mapping != nullptr;
     sources_[id] = std::move(made);
     return static_cast<SourceId>(id);
   } catch (const std::bad_alloc&) {
@@ -133,7 +129,8 @@ Verdict PageStore::check_in_place(const Page& page) const {
 
 Status PageStore::check_one(PageNumber number) {
   Page& page = pages_[number];
-  if (page.checked || page.frame != kNoFrame) return {};
+  if (page.checked) return {};
+  if (page.frame != kNoFrame) return load(number);
   const Verdict verdict = check_in_place(page);
   ++stats_.verdicts[static_cast<size_t>(verdict)];
   page.checked = verdict == Verdict::kOk;
@@ -143,21 +140,30 @@ Status PageStore::check_one(PageNumber number) {
   return read_error(page);
 }
 
-void PageStore::check_mapped(SequenceId sequence, uint32_t layer, std::span<const int64_t> blocks) {
+bool PageStore::is_unchecked(const Page& page) const {
+  return !page.checked && page.io == Io::kNone && (page.frame != kNoFrame ? !page.dirty : is_mapped(page));
+}
+
+void PageStore::check_together(SequenceId sequence, uint32_t layer, std::span<const int64_t> blocks) {
   unchecked_.clear();
   for (const int64_t block : blocks) {
     const auto number = find(sequence, layer, block);
     if (!number.has_value()) continue;
-    const Page& page = pages_[number.value()];
-    if (is_mapped(page) && !page.checked && unchecked_.size() < kCheckedAtOnce) unchecked_.push_back(number.value());
+    const PageNumber page = number.value();
+    while (pages_[page].io == Io::kReading) {
+      read_wanted();
+      advance(true);
+    }
+    if (is_unchecked(pages_[page]) && unchecked_.size() < kCheckedAtOnce) unchecked_.push_back(page);
   }
   if (unchecked_.size() < 2) return;
   parallel_for(config_.n_threads, static_cast<int64_t>(unchecked_.size()), [&](int64_t i, int) {
     const auto at = static_cast<size_t>(i);
-    verdicts_[at] = static_cast<uint8_t>(check_in_place(pages_[unchecked_[at]]));
+    const Page& page = pages_[unchecked_[at]];
+    verdicts_[at] = static_cast<uint8_t>(page.frame != kNoFrame ? check_frame(page, {}) : check_in_place(page));
   });
   for (size_t i = 0; i < unchecked_.size(); ++i) {
-    if (verdicts_[i] != 0) continue;  // its pin looks again, and says so
+    if (verdicts_[i] != 0) continue;
     ++stats_.verdicts[0];
     pages_[unchecked_[i]].checked = true;
   }

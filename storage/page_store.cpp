@@ -78,6 +78,8 @@ Result<std::unique_ptr<PageStore>> PageStore::create(const PageStoreConfig& conf
     s.scratch_.queue = std::make_unique<IoQueue>(*s.scratch_.device);
     LCRUN_TRY(s.make_groups(s.scratch_.device->depth(), false));
     s.retries_.reserve(config.frames);
+    s.unchecked_.reserve(kCheckedAtOnce);
+    s.verdicts_.resize(kCheckedAtOnce);
     s.free_frames_ = FrameSet(static_cast<uint32_t>(config.frames));
     s.page_in_frame_.assign(config.frames, kNoPage);
     s.wanted_.assign(config.frames / 2, kNoPage);
@@ -294,7 +296,7 @@ Result<PagePin> PageStore::append(SequenceId sequence, uint32_t layer) {
   Page& page = pages_[number];
   page.frame = frame.value();
   page_in_frame_[page.frame] = number;
-  page.dirty = page.open = true;
+  page.dirty = page.open = page.checked = true;
   const auto bytes = payload(page);
   std::memset(bytes.data(), 0, bytes.size());
   pages->push_back(number);
@@ -334,7 +336,7 @@ Result<PagePin> PageStore::pin_for_writing(SequenceId sequence, uint32_t layer, 
     }
     pages_[copy].frame = frame.value();
     page_in_frame_[frame.value()] = copy;
-    pages_[copy].dirty = true;
+    pages_[copy].dirty = pages_[copy].checked = true;
     std::memcpy(payload(pages_[copy]).data(), source.bytes().data(), source.bytes().size());
     (*table(sequence, layer))[static_cast<size_t>(block)] = copy;
     drop_reference(number);

@@ -39,7 +39,7 @@ struct PageStoreConfig {
   int64_t sink_blocks = 1;                      // first blocks of a layer, and
   int64_t window_blocks = 16;                   // last ones, stay in memory while others can leave
   uint64_t write_when_free_below = UINT64_MAX;  // frames; while more are free, nothing is written behind
-  int n_threads = 1;                            // that check pages of a mapping
+  int n_threads = 1;                            // that check pages
 };
 
 // A file of pages that are sealed and never change: read through a device, or where they lie in a mapping.
@@ -143,10 +143,9 @@ class PageStore {
   Result<SourceId> add_source(PageSource source);
   // Blocks at the end that lie in a source; nothing is read. On error there are none of them.
   Status append_stored(SequenceId sequence, uint32_t layer, const StoredPages& run);
-  bool has_mappings() const { return has_mappings_; }
-  // Checks those of the blocks that lie in a mapping and were not looked at so far, on all threads. What is damaged
-  // stays unchecked, and its pin is an error.
-  void check_mapped(SequenceId sequence, uint32_t layer, std::span<const int64_t> blocks);
+  // Waits for those of the blocks that are being read ahead, and checks, on all threads, those that came or lie in a
+  // mapping and were not looked at so far. What is damaged is left to its pin, which reads it again or is an error.
+  void check_together(SequenceId sequence, uint32_t layer, std::span<const int64_t> blocks);
   // kBadSession: a mapped source was cut short under its readers; what they saw since is not to be trusted.
   Status sources_status() const;
 
@@ -191,7 +190,7 @@ class PageStore {
     int failure = 0;  // of the last read: a Verdict, or 1000 + errno
     Io io = Io::kNone;
     bool dirty = false, open = false, hot = false, ahead = false, asked_again = false, wanted = false;
-    bool checked = false;  // of a mapping
+    bool checked = false;  // what a frame or a mapping has is what was written
   };
   // Pages on their way together.
   struct Group {
@@ -229,6 +228,7 @@ class PageStore {
   static constexpr uint64_t kNoExtent = UINT64_MAX;
   static constexpr uint32_t kNoFrame = UINT32_MAX;
   static constexpr size_t kMostSources = 1024;
+  static constexpr size_t kCheckedAtOnce = 128;
 
   PageStore(const PageStoreConfig& config, std::unique_ptr<BlockDevice> device);
 
@@ -281,6 +281,9 @@ class PageStore {
   bool collect(Channel& from, bool wait);
   bool in_flight() const { return free_groups_[0].size() + free_groups_[1].size() < groups_.size(); }
   Verdict check(const Group& group, uint32_t index) const;
+  Verdict check_frame(const Page& page, std::span<const std::byte> tail) const;
+  void accept(PageNumber number);
+  void finish_group_read(const Group& group, uint32_t index, int error);
   void finish_read(PageNumber number, int error, Verdict verdict);
   void finish_write(PageNumber number, int error);
   void settle(PageNumber number);
@@ -293,6 +296,7 @@ class PageStore {
   std::span<const std::byte> mapped_extent(const Page& page) const;
   PageIdentity identity_of(const Page& page) const;
   Verdict check_in_place(const Page& page) const;
+  bool is_unchecked(const Page& page) const;
   Status check_one(PageNumber number);
   Status own_copy(PageNumber number);
   // False: none of the blocks is of a mapping.
@@ -309,7 +313,6 @@ class PageStore {
   std::array<std::vector<uint32_t>, 2> free_groups_;          // of the scratch disk; of sources, with room for tails
   Channel scratch_;                 // after memory_ and groups_: the end of its queue waits for both
   std::vector<Source> sources_{1};  // the first is never used
-  bool has_mappings_ = false;
   FrameSet free_frames_;
   std::vector<PageNumber> page_in_frame_;
   std::vector<Page> pages_;
@@ -319,7 +322,7 @@ class PageStore {
   std::vector<int64_t> newest_length_;  // blocks of the sequence that a layer grew last
   FrameLists lists_;
   std::vector<PageNumber> retries_;    // to be read once more, each by itself
-  std::vector<PageNumber> unchecked_;  // of check_mapped()
+  std::vector<PageNumber> unchecked_;  // of check_together()
   std::vector<uint8_t> verdicts_;
   std::vector<PageNumber> wanted_;  // a ring: read ahead, not started
   size_t wanted_first_ = 0, wanted_count_ = 0;

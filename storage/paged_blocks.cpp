@@ -66,13 +66,11 @@ Status PagedBlocks::hold(std::span<const BlockRange> ranges) {
   held_.clear();
   held_data_.clear();
   held_ranges_.clear();
-  if (sequence_->store().has_mappings()) {
-    wanted_.clear();
-    for (const BlockRange& range : ranges) {
-      for (int64_t b = range.first; b < std::min(range.end, first_written_); ++b) wanted_.push_back(b);
-    }
-    sequence_->store().check_mapped(sequence_->id(), layer_, wanted_);
+  wanted_.clear();
+  for (const BlockRange& range : ranges) {
+    for (int64_t b = range.first; b < std::min(range.end, first_written_); ++b) wanted_.push_back(b);
   }
+  sequence_->store().check_together(sequence_->id(), layer_, wanted_);
   for (const BlockRange& range : ranges) {
     if (range.first >= first_written_) break;
     held_ranges_.push_back({range.first, static_cast<int64_t>(held_.size())});

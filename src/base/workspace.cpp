@@ -61,14 +61,14 @@ Result<AlignedBuffer> AlignedBuffer::allocate_unwritten(size_t size_bytes, size_
     budget.give(arena, rounded);
     return make_error(Code::kNoMemory, "cannot allocate {} bytes", rounded);
   }
-  buffer.data_ = {data, Free{rounded, large ? From::kMapping : From::kHeap, arena}};
+  buffer.data_ = {data, Free(rounded, large ? From::kMapping : From::kHeap, arena)};
   buffer.size_ = rounded;
   return buffer;
 }
 
 AlignedBuffer AlignedBuffer::part_of(std::span<std::byte> memory) {
   AlignedBuffer buffer;
-  buffer.data_ = {memory.data(), Free{}};
+  buffer.data_ = {memory.data(), Free()};
   buffer.size_ = memory.size();
   return buffer;
 }

@@ -46,9 +46,11 @@ class AlignedBuffer {
  private:
   enum class From : uint8_t { kHeap, kMapping, kSomebody };
   struct Free {
-    size_t bytes = 0;
-    From from = From::kSomebody;
-    Arena arena = Arena::kBuffers;
+    Free() : bytes(0), from(From::kSomebody), arena(Arena::kBuffers) {}
+    Free(size_t held, From whence, Arena counted) : bytes(held), from(whence), arena(counted) {}
+    size_t bytes;
+    From from;
+    Arena arena;
     void operator()(std::byte* p) const;
   };
   std::unique_ptr<std::byte, Free> data_;

@@ -78,6 +78,7 @@ Result<Session> Session::open(std::shared_ptr<const model::Model> model, const S
 
 Status Session::limit_state(uint64_t max_state_bytes, const PagingOptions& wanted_paging) {
   PagingOptions paging = wanted_paging;
+  paging.n_threads = options_.n_threads_batch;
   if (const attention::Attention* policy = attention()) {
     paging.blocks_at_once = std::max(paging.blocks_at_once, policy->blocks_at_once());
   }
@@ -103,7 +104,6 @@ Status Session::limit_state(uint64_t max_state_bytes, const PagingOptions& wante
   }
   options_.max_state_bytes = max_state_bytes;
   options_.paging = paging;
-  options_.paging.n_threads = options_.n_threads_batch;
   max_tokens_ = attention() == nullptr ? fits : std::min(fits, attention::kMostTokens);
   return {};
 }
@@ -450,7 +450,9 @@ Result<Session::Restored> Session::load(FileSystem& fs, const std::string& path,
 Result<Session::Mark> Session::mark() const {
   Mark mark;
   mark.tokens = tokens_;
-  if (forgets(state_)) LCRUN_ASSIGN(mark.state, state_.clone());
+  if (forgets(state_)) {
+    LCRUN_ASSIGN(mark.state, state_.clone());
+  }
   return mark;
 }
 

@@ -19,7 +19,11 @@ inline std::vector<std::byte> state_bytes(storage::SequenceState& state) {
   for (int64_t i = 0; i < state.n_layers(); ++i) {
     for (auto& region : state.layer(i).regions) {
       if (!region.spec().has_blocks()) {
-        const auto fixed = std::as_const(region).fixed();
+        auto fixed = std::as_const(region).fixed();
+        const auto chunk = static_cast<uint64_t>(region.spec().window);
+        if (region.spec().kind == storage::RegionKind::kPending) {
+          fixed = fixed.first(static_cast<uint64_t>(tokens) % chunk * (fixed.size() / chunk));
+        }
         out.append(fixed.data(), fixed.size());
         continue;
       }
