@@ -20,7 +20,8 @@ constexpr int64_t kTwinWindow = 70;
 constexpr int64_t kTwinRowTokens = 16;  // of a row of the index
 constexpr int64_t kTwinChunk = 50;
 
-inline std::vector<std::vector<storage::RegionSpec>> twin_specs(bool with_index = true) {
+// Without the index and the chunk: as the golden files of format 2 have it.
+inline std::vector<std::vector<storage::RegionSpec>> twin_specs(bool with_later_kinds = true) {
   using storage::RegionKind;
   const uint64_t block = kTwinRowBytes * storage::kBlockTokens;
   std::vector<std::vector<storage::RegionSpec>> specs = {
@@ -29,12 +30,15 @@ inline std::vector<std::vector<storage::RegionSpec>> twin_specs(bool with_index 
       {{RegionKind::kPending, "open", kTwinChunk * kTwinRowBytes, kTwinChunk},
        {RegionKind::kFixed, "memory", 8, kTwinChunk}},
       {{RegionKind::kAppend, "kv", 2 * block, 0}, {RegionKind::kIndex, "index", block, kTwinRowTokens}}};
-  if (!with_index) specs.back().pop_back();
+  if (!with_later_kinds) {
+    specs.back().pop_back();
+    specs.erase(specs.begin() + 2);
+  }
   return specs;
 }
 
-inline storage::SequenceState twin_state(bool with_index = true) {
-  auto state = storage::SequenceState::create(twin_specs(with_index)).value();
+inline storage::SequenceState twin_state(bool with_later_kinds = true) {
+  auto state = storage::SequenceState::create(twin_specs(with_later_kinds)).value();
   state.keep_marks(uint64_t{1} << 20);
   return state;
 }
