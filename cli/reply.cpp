@@ -34,15 +34,6 @@ Json io_json(const storage::PageStore* store) {
 }
 
 // Memory that the process holds now, by what it is for (src/base/memory_budget.hpp).
-Json held_json() {
-  Json held = Json::object();
-  for (uint32_t i = 0; i < kArenas; ++i) {
-    const auto arena = static_cast<Arena>(i);
-    held[arena_name(arena)] = MemoryBudget::process().used(arena);
-  }
-  return held;
-}
-
 std::string held_text() {
   std::string text;
   for (uint32_t i = 0; i < kArenas; ++i) {
@@ -96,8 +87,7 @@ Json json_of(const Generated& made, const Engine& engine, const Session& session
   const storage::PageStore* store = session.page_store();
   json["memory"] = {{"peak_rss_bytes", runtime::peak_memory_bytes()},
                     {"kv_ram_bytes", session.state_bytes()},
-                    {"kv_disk_bytes", store == nullptr ? 0 : store->disk_bytes()},
-                    {"held_bytes", held_json()}};
+                    {"kv_disk_bytes", store == nullptr ? 0 : store->disk_bytes()}};
   json["io"] = io_json(store);
   json["attention"] = {{"policy", attention == nullptr ? "dense" : attention->name},
                        {"blocks_read_per_token", rounded(static_cast<double>(blocks) / decoded)},

@@ -20,7 +20,8 @@ if [ "${1:-}" = --fix ]; then
   exit
 fi
 mapfile -t unformatted < <(printf '%s\0' "${files[@]}" |
-  xargs -0 -n 20 -P "$(nproc)" "$formatter" --dry-run 2>&1 | sed -n 's/^\([^:]*\):[0-9]*:[0-9]*: warning.*/\1/p' | sort -u)
+  xargs -0 -n 20 -P "$(nproc)" "$formatter" --dry-run 2>&1 |
+  sed -n 's/^\([^:]*\):[0-9]*:[0-9]*: warning.*/\1/p' | sort -u)
 if [ ${#unformatted[@]} -gt 0 ]; then
   printf '%s: wanted clang-format (scripts/check_format.sh --fix)\n' "${unformatted[@]}"
   exit 1

@@ -94,6 +94,10 @@ PageCheck page_check(std::span<const std::byte> payload) {
   return {hash.low64, hash.high64};
 }
 
+Verdict check_page(std::span<const std::byte> payload, const PageCheck& wanted) {
+  return page_check(payload) == wanted ? Verdict::kOk : Verdict::kChanged;
+}
+
 uint64_t extent_bytes(uint64_t payload_bytes, uint32_t alignment) {
   return (payload_bytes + kSealBytes + alignment - 1) / alignment * alignment;
 }

@@ -42,6 +42,7 @@ const char* verdict_name(Verdict verdict);
 // XXH3-128 of a payload, low word first: of pages whose checksum is kept elsewhere.
 using PageCheck = std::array<uint64_t, 2>;
 PageCheck page_check(std::span<const std::byte> payload);
+Verdict check_page(std::span<const std::byte> payload, const PageCheck& wanted);  // kOk or kChanged
 
 // Bytes of the extent of a payload: both are multiples of `alignment`, or the extent is.
 uint64_t extent_bytes(uint64_t payload_bytes, uint32_t alignment);

@@ -395,7 +395,7 @@ Verdict PageStore::check(const Group& group, uint32_t index) const {
 Verdict PageStore::check_frame(const Page& page, std::span<const std::byte> tail) const {
   const std::byte* frame = memory_.data() + uint64_t{page.frame} * frame_size_;
   const std::span<const std::byte> payload(frame, static_cast<size_t>(config_.page_bytes[page.layer]));
-  if (page.source == 0) return page_check(payload) == page.check ? Verdict::kOk : Verdict::kChanged;
+  if (page.source == 0) return check_page(payload, page.check);
   const std::byte* end = tail.empty() ? frame + bytes_in_frame(page) : tail.data() + tail.size();
   return check_page(payload, {end - kSealBytes, kSealBytes}, identity_of(page));
 }

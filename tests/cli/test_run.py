@@ -14,8 +14,9 @@ from cli_case import BINARY, INTERRUPTED, NO_MEMORY, OK, STORAGE, UNSUPPORTED, U
 LONG = "It was a quiet night at the harbour, and the keeper wrote down every ship that passed. "
 
 
-def read_until(case, terminal, *wanted, seconds=120):
-    """Reads a terminal until one of `wanted` has come after what was read before; without any, to its end."""
+def read_until(case, terminal, *wanted, then=b"", seconds=120):
+    """Reads a terminal until one of `wanted`, and `then` behind it, has come after what was read before; without any,
+    to its end."""
     seen = b""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -26,7 +27,7 @@ def read_until(case, terminal, *wanted, seconds=120):
         except OSError:  # the other end is gone
             piece = b""
         seen += piece
-        if piece == b"" or any(part in seen for part in wanted):
+        if piece == b"" or any(then in seen.partition(part)[2] for part in wanted if part in seen):
             return
     case.fail(f"waited for {wanted}, saw {seen!r}")
 
@@ -225,7 +226,8 @@ class Chat(CliCase):
         os.write(terminal, "/grüße\r".encode())
         read_until(self, terminal, "unknown command /grüße;".encode())
         os.write(terminal, b"\x1b[A\r")
-        read_until(self, terminal, "unknown command /grüße;".encode())
+        # The keys are the line editor's once it has asked again.
+        read_until(self, terminal, "unknown command /grüße;".encode(), then=b"> ")
         os.write(terminal, b"half a line\x03")
         read_until(self, terminal, b"Ctrl-C again")
         os.write(terminal, b"/quit\r")
