@@ -1,7 +1,7 @@
 // bench_branch MODEL TEXT [TOKENS] [THREADS] [DIR]: how much of an edited prompt is read again.
 //
 // Reads the first TOKENS (24,576) of a text and saves them. Then one token in the middle is changed, at 25, 50 and
-// 90 %, in the session that has read the prompt, and in a fresh process that restores it. Prints one JSON object a case:
+// 90 %, in the session that has read the prompt, and in a fresh process that restores it. Prints one JSON object each:
 // tokens read again beyond those from the edit on, and whether the logits are, bit for bit, those of a session that
 // has read the edited prompt from its beginning.
 #include <sys/wait.h>

@@ -2,6 +2,7 @@
 
 #include <histedit.h>
 #include <langinfo.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -84,11 +85,15 @@ struct LineReader::Editor {
 
   // 1, 0 at the end of input, -1 for an error or a Ctrl-C.
   static int read_byte(char& byte) {
-    while (true) {
+    while (!interrupted()) {
+      pollfd ends[] = {{STDIN_FILENO, POLLIN, 0}, {interrupt_fd(), POLLIN, 0}};  // poll() passes over one of -1
+      if (poll(ends, 2, -1) < 0 && errno != EINTR) return -1;
+      if (ends[0].revents == 0) continue;
       const ssize_t got = ::read(STDIN_FILENO, &byte, 1);
       if (got >= 0) return static_cast<int>(got);
-      if (errno != EINTR || interrupted()) return -1;
+      if (errno != EINTR) return -1;
     }
+    return -1;
   }
 
   bool works() const { return edit != nullptr && history != nullptr; }

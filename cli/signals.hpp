@@ -11,6 +11,9 @@ void install_signal_handlers();
 const std::atomic<bool>* interrupt_flag();
 // Has a signal come since the last clear?
 bool interrupted();
+// Can be read from while interrupted() holds, for poll(): a signal may come just before a call that blocks. -1: no
+// handlers are installed, or there was no descriptor left.
+int interrupt_fd();
 // For interactive chat: the signal ended a reply, not the program.
 void clear_interrupt();
 // Was it SIGTERM? (which always means the program)
