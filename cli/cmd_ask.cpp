@@ -6,6 +6,7 @@
 
 #include "cli/command.hpp"
 #include "cli/encoded_text.hpp"
+#include "cli/onlookers.hpp"
 #include "cli/reply.hpp"
 #include "cli/session_store.hpp"
 #include "cli/setup.hpp"
@@ -93,14 +94,16 @@ Result<std::vector<Token>> restore(const Context& context, Session& session) {
 }
 
 Status answer(const Context& context, const Run& run, Session& session, const Source& source,
-              const PromptLayout::Single& prompt) {
+              const PromptLayout::Single& prompt, Onlookers& onlookers) {
   const text::Tokenizer& tokenizer = *run.engine.tokenizer;
   std::optional<runtime::CitationWatch> watch;
   if (wants_citations(context)) {
     watch.emplace(session, prompt.text_tokens, static_cast<int64_t>(prompt.tokens.size()));
   }
+  onlookers.expect_answer(static_cast<int64_t>(prompt.tokens.size()) - 1);
   LCRUN_ASSIGN(const auto made, stream_reply(context, run.engine, run.generate, session, prompt.tokens));
   ReplyExtras extras;
+  extras.recall = onlookers.recall();
   if (watch.has_value()) {
     const auto text = std::span(prompt.tokens).first(static_cast<size_t>(prompt.text_tokens));
     extras.citations =
@@ -128,6 +131,7 @@ Status ask_command(Context& given) {
   LCRUN_ASSIGN(auto session, open_session(context, run.engine, {n_ctx, needed, source.tokens}));
   LCRUN_ASSIGN(const auto text, restore(context, session));
   LCRUN_ASSIGN(const auto mark, session.mark());
+  LCRUN_ASSIGN(const auto onlookers, Onlookers::attach(context, session));
   run.generate.ask_from = static_cast<int64_t>(text.size());
   for (const auto& question : questions) {
     if (&question != &questions.front()) {
@@ -136,7 +140,7 @@ Status ask_command(Context& given) {
     }
     std::vector<Token> prompt = text;
     prompt.insert(prompt.end(), question.begin(), question.end());
-    LCRUN_TRY(answer(context, run, session, source, {prompt, static_cast<int64_t>(text.size())}));
+    LCRUN_TRY(answer(context, run, session, source, {prompt, static_cast<int64_t>(text.size())}, *onlookers));
   }
   return {};
 }

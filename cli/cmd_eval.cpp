@@ -16,6 +16,7 @@
 #include "src/runtime/eval_report.hpp"
 #include "src/runtime/evaluation.hpp"
 #include "src/runtime/option_values.hpp"
+#include "src/runtime/policy_file.hpp"
 #include "src/runtime/session_file.hpp"
 
 namespace lcrun::cli {
@@ -110,7 +111,7 @@ Result<Variant> variant_of(const Context& context, std::string_view word) {
   Variant variant{std::string(word), context.parsed};
   LCRUN_TRY(runtime::change_option(command, "attention", word.substr(0, slash), variant.parsed.options));
   LCRUN_TRY(runtime::change_option(command, "prefill", prefill, variant.parsed.options));
-  LCRUN_TRY(attention::check_policy(runtime::policy_choice(variant.parsed.options)));
+  LCRUN_TRY(check_policy_names({variant.parsed, context.out}));
   return variant;
 }
 
@@ -134,7 +135,7 @@ bool is_outside_identity(std::string_view name) {
       "model",     "model-dir",    "load-mode",   "threads", "threads-batch", "batch-size", "ubatch-size",
       "isa",       "n-gpu-layers", "flash-attn",  "kv-dir",  "kv-io",         "log-level",  "json",
       "attention", "lengths",      "depths",      "seeds",   "first-seed",    "haystack",   "questions",
-      "compare",   "models",       "cache-types", "out",     "png",           "threshold"};
+      "compare",   "models",       "cache-types", "out",     "png",           "threshold",  "policy-file"};
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
 }
 
@@ -152,6 +153,8 @@ runtime::EvalIdentity identity_of(const Context& context, const runtime::Engine&
     if ((row.commands & runtime::kEval) == 0 || is_outside_identity(row.name)) continue;
     identity.options.emplace_back(row.name, runtime::option_value_text(row, context.options()));
   }
+  const auto policy = runtime::policy_choice(context.options(), engine.file->path(), posix_file_system());
+  if (policy.has_value() && policy->rows != nullptr) identity.options.emplace_back("policies", policy->rows->digest);
   return identity;
 }
 

@@ -13,6 +13,7 @@
 #include "src/kernels/ops.hpp"
 #include "src/model/arch.hpp"
 #include "src/runtime/option_values.hpp"
+#include "src/runtime/policy_file.hpp"
 
 namespace lcrun::cli {
 namespace {
@@ -238,7 +239,11 @@ std::string kernels_table(const ModelFile& file) {
 
 Status inspect_command(Context& context) {
   const auto& options = context.options();
-  if (options.policies) return context.out.write(options.json ? policies_json() : policies_table());
+  if (options.policies) {
+    LCRUN_ASSIGN(const auto choice, runtime::policy_choice(options, options.model, posix_file_system()));
+    const attention::PolicyRows* rows = choice.rows.get();
+    return context.out.write(options.json ? policies_json(rows) : policies_table(rows));
+  }
   LCRUN_TRY(apply_machine_options(context));
   std::string path = options.model;
   if (!options.positionals.empty()) path = options.positionals.front();

@@ -11,6 +11,7 @@
 #include "src/runtime/forecast.hpp"
 #include "src/runtime/option_values.hpp"
 #include "src/runtime/paging.hpp"
+#include "src/runtime/policy_file.hpp"
 
 namespace lcrun::cli {
 namespace {
@@ -217,8 +218,10 @@ std::string plan_table(const RunPlan& plan) {
 Status plan_memory_of(const Context& context, const ggufish::ModelFile& file, int64_t n_ctx, int64_t batch,
                       RunPlan& plan) {
   const auto& options = context.options();
+  LCRUN_ASSIGN(const auto policy, runtime::policy_choice(options, file.path(), posix_file_system()));
+  LCRUN_TRY(runtime::check_model_of(policy, file));
   for (const char* index : kIndexesToTry) {
-    attention::PolicyChoice choice = runtime::policy_choice(options);
+    attention::PolicyChoice choice = policy;
     if (*index != '\0') choice.index = index;
     model::CacheOptions cache = plan.cache;
     LCRUN_ASSIGN(cache.attention, model::attention_for(plan.config, choice, n_ctx));

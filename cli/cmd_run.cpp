@@ -5,6 +5,7 @@
 #include "cli/chat.hpp"
 #include "cli/command.hpp"
 #include "cli/drive.hpp"
+#include "cli/onlookers.hpp"
 #include "cli/reply.hpp"
 #include "cli/session_store.hpp"
 #include "cli/setup.hpp"
@@ -77,11 +78,14 @@ Status reply_once(const Context& context, Run& run, const PromptLayout& layout, 
   std::optional<runtime::CitationWatch> watch;
   const bool has_border = !request.text.empty() && !request.question.empty() && made_prompt.text_tokens > 0;
   if (has_border && wants_citations(context)) watch.emplace(session, made_prompt.text_tokens, n_prompt);
+  LCRUN_ASSIGN(const auto onlookers, Onlookers::attach(context, session));
+  onlookers->expect_answer(n_prompt - 1);
   const auto reply = stream_reply(context, run.engine, run.generate, session, prompt);
   // What was read is kept also when the reply was stopped, or nobody took it.
   const Status kept = keep_session(context, session, {});
   LCRUN_ASSIGN(const auto made, reply);
   ReplyExtras extras;
+  extras.recall = onlookers->recall();
   if (watch.has_value()) {
     const auto text = std::span(prompt).first(static_cast<size_t>(made_prompt.text_tokens));
     const uint64_t bytes = runtime::text_in_prompt(request.text).size();

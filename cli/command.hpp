@@ -30,5 +30,6 @@ Status session_command(Context& context);
 Status encode_command(Context& context);
 Status ask_command(Context& context);
 Status eval_command(Context& context);
+Status calibrate_command(Context& context);
 
 }  // namespace lcrun::cli

@@ -1,5 +1,6 @@
 #include "cli/drive.hpp"
 
+#include "cli/onlookers.hpp"
 #include "cli/setup.hpp"
 #include "cli/signals.hpp"
 #include "src/base/byte_stream.hpp"
@@ -100,8 +101,11 @@ Status drive(const Context& context, Run& run, const runtime::PromptLayout& layo
   runtime::Session& session = *state.session;
   std::optional<runtime::CitationWatch> watch;
   if (wants_citations(context)) watch.emplace(session, reading.text_end, static_cast<int64_t>(reading.prompt.size()));
+  LCRUN_ASSIGN(const auto onlookers, Onlookers::attach(context, session));
+  onlookers->expect_answer(static_cast<int64_t>(reading.prompt.size()) - 1);
   LCRUN_ASSIGN(const auto made, stream_reply(context, run.engine, run.generate, session, reading.prompt));
   ReplyExtras extras;
+  extras.recall = onlookers->recall();
   if (watch.has_value()) extras.citations = watch->cite(*run.engine.tokenizer, reading.prompt, reading.passages);
   extras.driver = {driver.name, reading.text_tokens, reading.kept_tokens};
   return finish_reply(context, run, session, made, extras);

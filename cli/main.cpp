@@ -44,6 +44,7 @@ constexpr CommandEntry kCommands[] = {
     {runtime::kEncode, encode_command},
     {runtime::kAsk, ask_command},
     {runtime::kEval, eval_command},
+    {runtime::kCalibrate, calibrate_command},
 };
 
 LogLevel log_level_of(const std::string& name) {

@@ -1,7 +1,8 @@
 #include "cli/policies.hpp"
 
+#include <vector>
+
 #include "cli/json_text.hpp"
-#include "src/attention/policy.hpp"
 #include "src/base/format.hpp"
 
 namespace lcrun::cli {
@@ -31,6 +32,7 @@ Json json_of(const Reading& reading) {
   if (reading.role != Role::kSelect) return json;
   json["index"] = reading.index;
   json["blocks"] = reading.blocks;
+  if (reading.mass > 0) json["mass"] = reading.mass;
   json["scope"] = reading.scope == attention::Scope::kHead ? "head" : "layer";
   return json;
 }
@@ -42,34 +44,55 @@ std::string text_of(const Reading& reading) {
   if (reading.role == Role::kDense) return "dense";
   std::string text = format("{}({} + {}", name_of(reading.role), reading.sinks, number(reading.window));
   if (reading.role == Role::kSelect) {
-    text += format(" + {} blocks by {}, a {}", number(reading.blocks),
+    const std::string most = reading.mass > 0 ? format("{} % of the attention, at most ", reading.mass * 100) : "";
+    text += format(" + {}{} blocks by {}, a {}", most, number(reading.blocks),
                    reading.index.empty() ? "auto" : std::string(reading.index),
                    reading.scope == attention::Scope::kHead ? "head" : "layer");
   }
   return text + (reading.relay ? ")" : ", true positions)");
 }
 
+// Of the table, and of a file.
+std::vector<attention::Policy> all_rows(const attention::PolicyRows* more) {
+  const auto table = attention::policies();
+  std::vector<attention::Policy> rows(table.begin(), table.end());
+  if (more != nullptr) rows.insert(rows.end(), more->rows.begin(), more->rows.end());
+  return rows;
+}
+
+std::string layers_text(const attention::LayerRoles& layers) {
+  std::string text;
+  if (layers.look_back != "all") text = format("  layers  {} look back\n", layers.look_back);
+  for (const auto& sharing : layers.plan_from) {
+    text += format("  layers  {} take over the blocks of {}\n", sharing.layers, sharing.anchor);
+  }
+  return text;
+}
+
 }  // namespace
 
-std::string policies_table() {
-  std::string text = "--attention auto: dense within the trained context, select past it\n\n";
-  for (const auto& policy : attention::policies()) {
-    text += format("{}\n  {}\n  source  {}\n  text    {}\n  asked   {}\n\n", policy.name, policy.about, policy.source,
-                   text_of(policy.read), text_of(policy.ask));
+std::string policies_table(const attention::PolicyRows* more) {
+  const std::string own = more != nullptr && !more->auto_name.empty() ? more->auto_name : "select";
+  std::string text = format("--attention auto: dense within the trained context, {} past it\n\n", own);
+  for (const auto& policy : all_rows(more)) {
+    text += format("{}\n  {}\n  source  {}\n  text    {}\n  asked   {}\n{}\n", policy.name, policy.about, policy.source,
+                   text_of(policy.read), text_of(policy.ask), layers_text(policy.layers));
   }
   text += "indexes\n";
   for (const auto& kind : attention::index_kinds()) text += format("  {}: {}\n", kind.name, kind.about);
   return text;
 }
 
-std::string policies_json() {
+std::string policies_json(const attention::PolicyRows* more) {
   Json json = Json::array();
-  for (const auto& policy : attention::policies()) {
-    json.push_back({{"name", policy.name},
-                    {"about", policy.about},
-                    {"source", policy.source},
-                    {"read", json_of(policy.read)},
-                    {"ask", json_of(policy.ask)}});
+  for (const auto& policy : all_rows(more)) {
+    Json row = {{"name", policy.name},        {"about", policy.about},
+                {"source", policy.source},    {"read", json_of(policy.read)},
+                {"ask", json_of(policy.ask)}, {"layers", {{"look_back", policy.layers.look_back}}}};
+    for (const auto& sharing : policy.layers.plan_from) {
+      row["layers"]["plan_from"].push_back({{"layers", sharing.layers}, {"anchor", sharing.anchor}});
+    }
+    json.push_back(std::move(row));
   }
   return json_text(json, 2) + "\n";
 }

@@ -3,9 +3,12 @@
 
 #include <string>
 
+#include "src/attention/policy.hpp"
+
 namespace lcrun::cli {
 
-std::string policies_table();
-std::string policies_json();
+// `more`: rows of a file besides; may be null.
+std::string policies_table(const attention::PolicyRows* more);
+std::string policies_json(const attention::PolicyRows* more);
 
 }  // namespace lcrun::cli

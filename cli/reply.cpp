@@ -11,6 +11,7 @@
 #include "src/base/memory_budget.hpp"
 #include "src/kernels/ops.hpp"
 #include "src/runtime/budget.hpp"
+#include "src/runtime/forecast.hpp"
 #include "src/runtime/option_values.hpp"
 #include "src/runtime/plugin_host.hpp"
 
@@ -58,20 +59,65 @@ Json json_of(std::span<const runtime::Citation> citations) {
   return list;
 }
 
-Json json_of(const Generated& made, const Engine& engine, const Session& session, uint64_t seed) {
-  const auto& timings = made.timings;
-  const auto rounded = [](double value) {
-    return static_cast<double>(static_cast<int64_t>(value * 1000 + 0.5)) / 1000;
-  };
-  const attention::AttentionStats stats = session.attention_stats();
-  const attention::Attention* attention = session.attention();
-  int64_t blocks = stats.blocks;
-  const auto last = static_cast<int64_t>(session.tokens().size());
-  for (int64_t pos = timings.prompt_tokens; pos < last && attention == nullptr; ++pos) {
-    // Past the end of the context no more is read than at its end.
-    blocks += runtime::blocks_read(engine.model->config(), std::min(pos, session.options().n_ctx - 1));
+// A decoded token's reading, on average.
+struct TokenReads {
+  double blocks = 0;
+  double kv_bytes = 0;  // of them, from memory and from the disk
+  double index_bytes = 0;
+  double disk_bytes = 0;
+  double selector_ms = 0;
+  double hit_ratio = 1;
+
+  TokenReads(const Generated& made, const Session& session) {
+    const runtime::DecodeReads& reads = made.reads;
+    const model::ModelConfig& config = session.model().config();
+    const model::CacheOptions& cache = session.options().cache;
+    blocks = static_cast<double>(reads.attention.blocks);
+    kv_bytes = static_cast<double>(reads.attention.kv_bytes);
+    // Dense queries are not counted one by one.
+    const int64_t dense_until = cache.attention == nullptr ? INT64_MAX : cache.attention->dense_until;
+    const auto first = made.timings.prompt_tokens;
+    for (int64_t pos = first; pos < std::min(dense_until, first + made.timings.decoded_tokens); ++pos) {
+      // Past the end of the context no more is read than at its end.
+      const int64_t at = std::min(pos, session.options().n_ctx - 1);
+      blocks += static_cast<double>(runtime::blocks_read(config, at));
+      kv_bytes += static_cast<double>(runtime::cache_bytes_read(config, {cache.type_k, cache.type_v}, at));
+    }
+    const auto n = static_cast<double>(std::max<int64_t>(1, made.timings.decoded_tokens));
+    blocks /= n;
+    kv_bytes /= n;
+    index_bytes = static_cast<double>(reads.attention.scanned_bytes) / n;
+    disk_bytes = static_cast<double>(reads.disk_bytes) / n;
+    selector_ms = reads.attention.selector_seconds * 1e3 / n;
+    const auto pages = static_cast<double>(reads.page_hits + reads.page_misses);
+    if (pages > 0) hit_ratio = static_cast<double>(reads.page_hits) / pages;
   }
-  const double decoded = static_cast<double>(std::max<int64_t>(1, timings.decoded_tokens));
+};
+
+double rounded(double value) { return static_cast<double>(static_cast<int64_t>(value * 1000 + 0.5)) / 1000; }
+
+Json attention_json(const Generated& made, const Session& session, const attention::RecallMeter* recall) {
+  const attention::Attention* attention = session.attention();
+  const TokenReads reads(made, session);
+  Json json = {{"policy", attention == nullptr ? "dense" : attention->name},
+               {"blocks_read_per_token", rounded(reads.blocks)},
+               {"selector_ms", rounded(reads.selector_ms)},
+               {"kv_bytes_per_token", rounded(reads.kv_bytes)},
+               {"index_bytes_per_token", rounded(reads.index_bytes)},
+               {"disk_bytes_per_token", rounded(reads.disk_bytes)},
+               {"hit_ratio", rounded(reads.hit_ratio)}};
+  if (recall == nullptr) return json;
+  json["recall"] = rounded(recall->mean());
+  for (const auto& [layer, one] : recall->layers()) {
+    json["recall_by_layer"].push_back(
+        {{"layer", layer}, {"mean", rounded(one.mean())}, {"least", rounded(one.least)}, {"samples", one.samples}});
+  }
+  return json;
+}
+
+Json json_of(const Generated& made, const Engine& engine, const Session& session, uint64_t seed,
+             const attention::RecallMeter* recall) {
+  const auto& timings = made.timings;
   Json json;
   json["text"] = made.text;
   json["tokens"] = made.tokens;
@@ -89,13 +135,28 @@ Json json_of(const Generated& made, const Engine& engine, const Session& session
                     {"kv_ram_bytes", session.state_bytes()},
                     {"kv_disk_bytes", store == nullptr ? 0 : store->disk_bytes()}};
   json["io"] = io_json(store);
-  json["attention"] = {{"policy", attention == nullptr ? "dense" : attention->name},
-                       {"blocks_read_per_token", rounded(static_cast<double>(blocks) / decoded)},
-                       {"selector_ms", rounded(stats.selector_seconds * 1000 / decoded)}};
+  json["attention"] = attention_json(made, session, recall);
   json["seed"] = seed;
   json["isa"] = kernels::active_isa();
   json["threads"] = session.options().n_threads;
   return json;
+}
+
+std::string kib(double bytes) { return runtime::bytes_text(static_cast<uint64_t>(bytes)); }
+
+void print_reads(const Generated& made, const Session& session, const attention::RecallMeter* recall) {
+  const TokenReads reads(made, session);
+  std::fprintf(stderr,
+               "attended %.1f blocks a token: cache %s, index %s, of it from the disk %s (pages in memory %.1f %%)",
+               reads.blocks, kib(reads.kv_bytes).c_str(), kib(reads.index_bytes).c_str(), kib(reads.disk_bytes).c_str(),
+               100 * reads.hit_ratio);
+  std::fprintf(stderr, "; choosing %.2f ms a token\n", reads.selector_ms);
+  if (recall == nullptr) return;
+  std::fprintf(stderr, "recall   %.1f %% of the attention, by layer", 100 * recall->mean());
+  for (const auto& [layer, one] : recall->layers()) {
+    std::fprintf(stderr, " %lld: %.0f", static_cast<long long>(layer), 100 * one.mean());
+  }
+  std::fputc('\n', stderr);
 }
 
 void print_stats(const Generated& made, const Engine& engine, const Session& session) {
@@ -180,10 +241,11 @@ std::string citation_lines(std::span<const runtime::Citation> citations) {
 
 Status finish_reply(const Context& context, const Run& run, const Session& session, const Generated& made,
                     const ReplyExtras& extras) {
-  const auto& [citations, driver] = extras;
+  const auto& citations = extras.citations;
+  const auto& driver = extras.driver;
   const Options& options = context.options();
   if (options.json) {
-    Json json = json_of(made, run.engine, session, run.seed);
+    Json json = json_of(made, run.engine, session, run.seed, extras.recall);
     if (citations.has_value()) json["citations"] = json_of(*citations);
     if (!driver.name.empty()) {
       json["driver"] = {
@@ -196,6 +258,7 @@ Status finish_reply(const Context& context, const Run& run, const Session& sessi
   }
   if (options.stats) {
     print_stats(made, run.engine, session);
+    print_reads(made, session, extras.recall);
     if (!driver.name.empty()) {
       std::fprintf(stderr, "driver   %.*s: %lld of %lld tokens kept\n", static_cast<int>(driver.name.size()),
                    driver.name.data(), static_cast<long long>(driver.kept_tokens),

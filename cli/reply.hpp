@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/command.hpp"
+#include "src/attention/recall.hpp"
 #include "src/runtime/citations.hpp"
 #include "src/runtime/engine.hpp"
 #include "src/runtime/generate.hpp"
@@ -52,6 +53,7 @@ struct ReplyExtras {
     int64_t text_tokens = 0;
     int64_t kept_tokens = 0;
   } driver;
+  const attention::RecallMeter* recall = nullptr;  // what --stats has sampled
 };
 Status finish_reply(const Context& context, const Run& run, const runtime::Session& session,
                     const runtime::Generated& made, const ReplyExtras& extras = {});

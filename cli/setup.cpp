@@ -9,6 +9,7 @@
 #include "src/kernels/ops.hpp"
 #include "src/runtime/budget.hpp"
 #include "src/runtime/option_values.hpp"
+#include "src/runtime/policy_file.hpp"
 
 namespace lcrun::cli {
 namespace {
@@ -97,9 +98,20 @@ runtime::PagingOptions paging_options(const runtime::Options& options, int64_t w
   return paging;
 }
 
+Status check_policy_names(const Context& context) {
+  const auto& options = context.options();
+  const bool is_given = !options.policy_file.empty() || options.attention != "auto" || options.prefill != "auto";
+  if (!is_given) return attention::check_policy(runtime::policy_choice(options));
+  bool is_default = false;
+  const auto path = runtime::model_path(options, environment_value, posix_file_system(), &is_default);
+  LCRUN_ASSIGN(const auto choice,
+               runtime::policy_choice(options, path.has_value() ? *path : std::string(), posix_file_system()));
+  return attention::check_policy(choice);
+}
+
 Status apply_machine_options(const Context& context) {
   const auto& options = context.options();
-  LCRUN_TRY(attention::check_policy(runtime::policy_choice(options)));
+  LCRUN_TRY(check_policy_names(context));
   if (options.isa != "auto") LCRUN_TRY(kernels::set_isa(options.isa));
   if (options.gpu_layers != "auto" && options.gpu_layers != "0") {
     log(LogLevel::kWarn, "--n-gpu-layers {}: no GPU plugin is loaded, the CPU runs all layers", options.gpu_layers);
@@ -135,8 +147,10 @@ Result<Session> open_session(const Context& context, const Engine& engine, const
   const auto& options = context.options();
   runtime::SessionOptions wanted;
   LCRUN_ASSIGN(wanted.cache, runtime::cache_options(options));
-  wanted.policy = runtime::policy_choice(options);
-  if (needs.measures && !context.parsed.is_given("attention")) wanted.policy.attention = "dense";
+  runtime::Options chosen = options;
+  if (needs.measures && !context.parsed.is_given("attention")) chosen.attention = "dense";
+  LCRUN_ASSIGN(wanted.policy, runtime::policy_choice(chosen, engine.file->path(), posix_file_system()));
+  LCRUN_TRY(runtime::check_model_of(wanted.policy, *engine.file));
   wanted.n_ctx = needs.n_ctx != 0 ? needs.n_ctx : options.n_ctx;
   wanted.batch = std::min(options.batch_size, options.ubatch_size);
   wanted.n_threads = runtime::decode_threads(options);
@@ -146,6 +160,8 @@ Result<Session> open_session(const Context& context, const Engine& engine, const
   const int64_t trained = engine.model->config().n_ctx_train;
   if (const attention::Attention* attention = session.attention()) {
     log(LogLevel::kInfo, "{}", attention->describe());
+    if (!attention::is_policy_name(attention->name))
+      log(LogLevel::kInfo, "that is a row of {}", wanted.policy.rows->path);
   } else if (options.n_ctx > trained && trained > 0) {
     log(LogLevel::kWarn, "-c {}: the model was trained on {} tokens; answers get worse beyond them", options.n_ctx,
         trained);

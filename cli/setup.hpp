@@ -14,6 +14,9 @@ namespace lcrun::cli {
 // Chooses --isa; warns about -ngl without a GPU and about -fa.
 Status apply_machine_options(const Context& context);
 
+// Are there rows for --attention and --prefill, in the table or in a policy file?
+Status check_policy_names(const Context& context);
+
 // Loads the model of -m (or the default, named on stderr). text_only: tokenizer without weights.
 Result<runtime::Engine> open_engine(const Context& context, bool text_only);
 

@@ -15,10 +15,6 @@ namespace {
 
 using kernels::kKvBlock;
 
-// Place of the query in the frame of a block: 65 to 128 tokens after its keys (distances at which a head that looks
-// for content was measured to find it).
-constexpr int64_t kQueryPlace = 128;
-
 constexpr IndexKind kKinds[] = {
     {"scan4", 1, IndexReduce::kMean, DType::kQ4_0,
      "every key in 4 bits; finds the most, 35 bytes a token and head of 64"},
@@ -179,7 +175,7 @@ void BlockIndex::turn_queries(const float* q, int64_t pos, float scale, const In
   for (int64_t row = 0; row < out.n; ++row) {
     float* to = out.q + row * dim;
     for (int64_t d = 0; d < k_dim; ++d) to[d] = q[row * k_dim + d] * scale;
-    turn(rotary_, kQueryPlace - pos, to, 1, k_dim);
+    turn(rotary_, kIndexQueryPlace - pos, to, 1, k_dim);
     if (kind_->reduce == IndexReduce::kBounds) {
       // Each dimension's largest product is with the upper bound where the query is positive, else with the lower.
       for (int64_t d = 0; d < k_dim; ++d) {

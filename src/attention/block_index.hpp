@@ -36,6 +36,10 @@ struct IndexKind {
 std::span<const IndexKind> index_kinds();
 const IndexKind* find_index_kind(std::string_view name);
 
+// Place of a query in the frame of a block: 65 to 128 tokens after its keys (distances at which a head that looks for
+// content was measured to find it).
+constexpr int64_t kIndexQueryPlace = 128;
+
 // Query rows as scoring wants them; views into scratch.
 struct IndexQueries {
   int64_t n = 0;
@@ -61,6 +65,11 @@ class BlockIndex {
   // One KV head's 64 rows.
   uint64_t part_bytes() const;
   storage::RegionSpec region() const;
+  // Of the rows of so many tokens, of all KV heads.
+  int64_t bytes_of(int64_t tokens) const {
+    return tokens / storage::kBlockTokens * rows_per_block() * layout_.n_kv_heads * static_cast<int64_t>(part_bytes()) /
+           storage::kBlockTokens;
+  }
   Status check() const;
 
   // Rows of block `b` from its keys in a full block of the cache. The region has room for them.

@@ -13,37 +13,62 @@ constexpr int64_t kBlock = storage::kBlockTokens;
 constexpr Reading stream(int64_t sinks, int64_t window, bool relay = true) {
   return {Role::kStream, sinks, window, relay, {}, 0, Scope::kLayer};
 }
+constexpr Reading holding(double mass, Reading reading) {
+  reading.mass = mass;
+  return reading;
+}
 constexpr Reading select(std::string_view index, int64_t blocks, Scope scope, int64_t sinks, int64_t window,
                          bool relay = true) {
   return {Role::kSelect, sinks, window, relay, index, blocks, scope};
 }
 
 // Parameters are those of the papers where a block of 64 tokens allows; what differs is said in `about`.
-constexpr Policy kPolicies[] = {
-    {"dense", "Vaswani et al., arXiv 1706.03762, section 3.2", {}, {}, "every key, true positions"},
-    {"stream", "StreamingLLM, arXiv 2309.17453, section 3.2", stream(64, 1024), stream(64, 1024),
-     "sinks and a window; finds nothing outside them"},
-    {"select", "measured (docs/long-context.md)", stream(64, 1024), select({}, 0, Scope::kLayer, 64, 0),
-     "streams while it reads; questions and answers choose blocks by an index that suits the heads"},
-    {"rekv", "ReKV, arXiv 2503.00540, section 3", stream(64, 1024), select("mean", 64, Scope::kLayer, 64, 1024),
-     "one mean key a block, 64 blocks (a frame's 196 tokens become blocks of 64)"},
-    {"infllm", "InfLLM, arXiv 2402.04617, section 3", stream(128, 4096), select("sub16", 32, Scope::kLayer, 128, 4096),
-     "four representative keys a block (means of 16), packed positions in place of one far distance"},
-    {"longheads", "LongHeads, arXiv 2402.10685, section 3", stream(256, 1024),
-     select("mean", 52, Scope::kHead, 256, 512), "each head its own chunks; means in place of pooled attention"},
-    {"quest",
-     "Quest, arXiv 2406.10774, section 3",
-     {},
-     select("minmax16", 32, Scope::kHead, 64, 64, false),
-     "reads densely; bounds of 16 keys, 2,048 tokens a head, true positions"},
-    {"hip", "HiP, arXiv 2406.09827; InfiniteHiP, arXiv 2502.08910, section 3", stream(256, 1024),
-     select("probe8", 32, Scope::kHead, 256, 1024), "one key of each 8 is probed, 2,048 tokens a head"},
-};
+const std::vector<Policy>& table() {
+  static const std::vector<Policy> kPolicies = {
+      {"dense", "Vaswani et al., arXiv 1706.03762, section 3.2", {}, {}, "every key, true positions"},
+      {"stream", "StreamingLLM, arXiv 2309.17453, section 3.2", stream(64, 1024), stream(64, 1024),
+       "sinks and a window; finds nothing outside them"},
+      {"select", "measured (docs/long-context.md)", stream(64, 1024), select({}, 0, Scope::kLayer, 64, 0),
+       "streams while it reads; questions and answers choose blocks by an index that suits the heads"},
+      {"rekv", "ReKV, arXiv 2503.00540, section 3", stream(64, 1024), select("mean", 64, Scope::kLayer, 64, 1024),
+       "one mean key a block, 64 blocks (a frame's 196 tokens become blocks of 64)"},
+      {"infllm", "InfLLM, arXiv 2402.04617, section 3", stream(128, 4096),
+       select("sub16", 32, Scope::kLayer, 128, 4096),
+       "four representative keys a block (means of 16), packed positions in place of one far distance"},
+      {"longheads", "LongHeads, arXiv 2402.10685, section 3", stream(256, 1024),
+       select("mean", 52, Scope::kHead, 256, 512), "each head its own chunks; means in place of pooled attention"},
+      {"quest",
+       "Quest, arXiv 2406.10774, section 3",
+       {},
+       select("minmax16", 32, Scope::kHead, 64, 64, false),
+       "reads densely; bounds of 16 keys, 2,048 tokens a head, true positions"},
+      {"hip", "HiP, arXiv 2406.09827; InfiniteHiP, arXiv 2502.08910, section 3", stream(256, 1024),
+       select("probe8", 32, Scope::kHead, 256, 1024), "one key of each 8 is probed, 2,048 tokens a head"},
+      {"recall", "measured (docs/long-context.md)", select({}, 0, Scope::kLayer, 64, 0),
+       select({}, 0, Scope::kLayer, 64, 0), "`select` for every token: text that is read looks back, too"},
+      {"flexprefill",
+       "FlexPrefill, arXiv 2502.20766, section 3",
+       holding(0.9, select("mean", 64, Scope::kHead, 128, 512, false)),
+       {},
+       "while it reads, as many blocks as hold 90 % of a head's attention by their mean keys, at most 4,096 tokens, "
+       "true "
+       "positions; each query chooses (not a tile of 128); answers are dense"},
+      {"moc", "Mixture of Contexts, arXiv 2508.21058, section 3", select("mean", 20, Scope::kHead, 64, 256, false),
+       select("mean", 20, Scope::kHead, 64, 256, false),
+       "every query its ranges by their mean keys, beside the first and the latest; ranges of 64 tokens, true "
+       "positions"},
+  };
+  return kPolicies;
+}
 
-const Policy* find_policy(std::string_view name) {
-  const auto* row = std::find_if(std::begin(kPolicies), std::end(kPolicies),
-                                 [&](const Policy& policy) { return policy.name == name; });
-  return row == std::end(kPolicies) ? nullptr : row;
+const Policy* find_policy(std::string_view name, const PolicyRows* more) {
+  const auto is_named = [&](const Policy& policy) { return policy.name == name; };
+  if (more != nullptr) {
+    const auto row = std::find_if(more->rows.begin(), more->rows.end(), is_named);
+    if (row != more->rows.end()) return &*row;
+  }
+  const auto row = std::find_if(table().begin(), table().end(), is_named);
+  return row == table().end() ? nullptr : &*row;
 }
 
 // Measured on heads of 64 and of 256 (docs/long-context.md): wide heads are found by means of 8 keys, narrow ones
@@ -56,10 +81,10 @@ void complete(Reading& reading, const ModelShape& shape) {
   if (reading.window == 0) reading.window = is_wide ? 1024 : 256;
 }
 
-Result<const Policy*> named(const char* option, std::string_view name) {
-  if (const Policy* policy = find_policy(name)) return policy;
+Result<const Policy*> named(const char* option, std::string_view name, const PolicyRows* more) {
+  if (const Policy* policy = find_policy(name, more)) return policy;
   std::string known;
-  for (const auto known_name : policy_names()) known += (known.empty() ? "" : ", ") + std::string(known_name);
+  for (const auto& known_name : policy_names(more)) known += (known.empty() ? "" : ", ") + known_name;
   return make_error(Code::kInvalidArgument, "{}: found \"{}\", wanted one of {}", option, name, known);
 }
 
@@ -94,12 +119,44 @@ Slide slide_for(int64_t n_ctx, const Attention* attention) {
   return slide;
 }
 
-std::span<const Policy> policies() { return kPolicies; }
+std::span<const Policy> policies() { return table(); }
 
-std::vector<std::string_view> policy_names() {
-  std::vector<std::string_view> names{"auto"};
-  for (const Policy& policy : kPolicies) names.push_back(policy.name);
+std::vector<std::string> policy_names(const PolicyRows* more) {
+  std::vector<std::string> names{"auto"};
+  for (const Policy& policy : table()) names.push_back(policy.name);
+  if (more != nullptr) {
+    for (const Policy& policy : more->rows) names.push_back(policy.name);
+  }
   return names;
+}
+
+bool is_policy_name(std::string_view name) { return name == "auto" || find_policy(name, nullptr) != nullptr; }
+
+AttentionStats& AttentionStats::operator+=(const AttentionStats& other) {
+  queries += other.queries;
+  blocks += other.blocks;
+  kv_bytes += other.kv_bytes;
+  scanned_bytes += other.scanned_bytes;
+  selector_seconds += other.selector_seconds;
+  return *this;
+}
+
+AttentionStats AttentionStats::operator-(const AttentionStats& other) const {
+  return {queries - other.queries, blocks - other.blocks, kv_bytes - other.kv_bytes,
+          scanned_bytes - other.scanned_bytes, selector_seconds - other.selector_seconds};
+}
+
+bool Attention::is_anchor(int64_t layer) const {
+  for (size_t i = 0; i < roles.plan_from.size(); ++i) {
+    if (static_cast<int64_t>(i) != layer && roles.plan_from[i] == layer) return true;
+  }
+  return false;
+}
+
+bool Attention::keeps_index(int64_t layer) const {
+  if (index() == nullptr) return false;
+  if (!indexed.empty()) return indexed[static_cast<size_t>(layer)];
+  return anchor_of(layer) == layer && (read.role == Role::kSelect || asks(layer));
 }
 
 const Reading& Attention::reading(int64_t pos, bool is_asked, int64_t layer) const {
@@ -137,18 +194,21 @@ std::string Attention::describe() const {
   if (dense_until > 0)
     text += format("exact for the {} tokens that the model was trained on; after them ", dense_until);
   text += format("text will {}; questions and answers {}", words(read), words(ask));
-  if (looks_back.empty()) return text;
-  const auto n = std::count(looks_back.begin(), looks_back.end(), true);
-  return text + format(", in {} of {} layers", n, looks_back.size());
+  if (!roles.looks_back.empty()) {
+    const auto n = std::count(roles.looks_back.begin(), roles.looks_back.end(), true);
+    text += format(", in {} of {} layers", n, roles.looks_back.size());
+  }
+  int64_t shared = 0;
+  for (size_t i = 0; i < roles.plan_from.size(); ++i) shared += roles.plan_from[i] != static_cast<int64_t>(i);
+  return shared > 0 ? text + format(", {} of which take over the blocks of another layer", shared) : text;
 }
 
-Result<std::vector<int64_t>> parse_layers(const std::string& text, int64_t n_layers) {
+Result<std::vector<int64_t>> parse_layers(const std::string& what, const std::string& text, int64_t n_layers) {
   std::vector<int64_t> layers;
   if (text == "all") return layers;
   const auto refused = [&] {
-    return make_error(Code::kInvalidArgument,
-                      "--attn-layers: found \"{}\", wanted all, or layers of 0 to {} as in 5,11,17-20", text,
-                      n_layers - 1);
+    return make_error(Code::kInvalidArgument, "{}: found \"{}\", wanted all, or layers of 0 to {} as in 5,11,17-20",
+                      what, text, n_layers - 1);
   };
   const char* at = text.data();
   const char* const end = at + text.size();
@@ -169,9 +229,44 @@ Result<std::vector<int64_t>> parse_layers(const std::string& text, int64_t n_lay
   return layers;
 }
 
+Result<Roles> resolve_roles(const LayerRoles& layers, const Reading& ask, const ModelShape& shape,
+                            const std::string& what) {
+  Roles roles;
+  const auto n = static_cast<size_t>(shape.n_layers);
+  LCRUN_ASSIGN(const auto looking, parse_layers(what, layers.look_back, shape.n_layers));
+  if (!looking.empty()) roles.looks_back.assign(n, false);
+  for (const int64_t layer : looking) roles.looks_back[static_cast<size_t>(layer)] = true;
+  if (layers.plan_from.empty()) return roles;
+  roles.plan_from.resize(n);
+  for (size_t i = 0; i < n; ++i) roles.plan_from[i] = static_cast<int64_t>(i);
+  for (const PlanSharing& sharing : layers.plan_from) {
+    LCRUN_ASSIGN(const auto users, parse_layers(what + ", plan_from", sharing.layers, shape.n_layers));
+    for (const int64_t user : users) roles.plan_from[static_cast<size_t>(user)] = sharing.anchor;
+    if (users.empty()) return make_error(Code::kInvalidArgument, "{}, plan_from: wanted a list of layers", what);
+  }
+  const auto heads = [&](int64_t layer) {
+    return shape.kv_heads.empty() ? 1 : shape.kv_heads[static_cast<size_t>(layer)];
+  };
+  for (size_t i = 0; i < n; ++i) {
+    const auto user = static_cast<int64_t>(i);
+    const int64_t anchor = roles.plan_from[i];
+    if (anchor == user) continue;
+    const bool is_there = anchor >= 0 && anchor < user && roles.plan_from[static_cast<size_t>(anchor)] == anchor;
+    const bool chooses =
+        is_there && heads(anchor) > 0 && (roles.looks_back.empty() || roles.looks_back[static_cast<size_t>(anchor)]);
+    const bool fits = chooses && (ask.scope == Scope::kLayer || heads(anchor) == heads(user));
+    if (fits || heads(user) == 0) continue;
+    return make_error(Code::kInvalidArgument,
+                      "{}, plan_from: layer {}: found anchor {}, wanted a layer before it that chooses blocks of its "
+                      "own, for as many KV heads where each has its own",
+                      what, user, anchor);
+  }
+  return roles;
+}
+
 Status check_policy(const PolicyChoice& choice) {
-  if (choice.attention != "auto") LCRUN_TRY(named("--attention", choice.attention));
-  if (choice.prefill != "auto") LCRUN_TRY(named("--prefill", choice.prefill));
+  if (choice.attention != "auto") LCRUN_TRY(named("--attention", choice.attention, choice.rows.get()));
+  if (choice.prefill != "auto") LCRUN_TRY(named("--prefill", choice.prefill, choice.rows.get()));
   if (choice.index == "auto" || find_index_kind(choice.index) != nullptr) return {};
   std::string known = "auto";
   for (const IndexKind& kind : index_kinds()) known += std::string(", ") + kind.name;
@@ -180,14 +275,17 @@ Status check_policy(const PolicyChoice& choice) {
 
 Result<std::shared_ptr<const Attention>> resolve_policy(const PolicyChoice& choice, const ModelShape& shape) {
   const bool is_auto = choice.attention == "auto";
+  const PolicyRows* rows = choice.rows.get();
   LCRUN_TRY(check_policy(choice));
-  LCRUN_ASSIGN(const Policy* asked, named("--attention", is_auto ? "select" : choice.attention));
+  const std::string own = rows != nullptr && !rows->auto_name.empty() ? rows->auto_name : "select";
+  LCRUN_ASSIGN(const Policy* asked, named("--attention", is_auto ? own : choice.attention, rows));
   const bool same = choice.prefill == "auto";
-  LCRUN_ASSIGN(const Policy* read, named("--prefill", same ? asked->name : std::string_view(choice.prefill)));
+  LCRUN_ASSIGN(const Policy* read, named("--prefill", same ? asked->name : choice.prefill, rows));
   auto made = std::make_shared<Attention>();
   made->name = asked->name;
   made->prefill = read->name;
   made->n_ctx = shape.n_ctx;
+  made->n_ctx_train = shape.n_ctx_train;
   made->ask = asked->ask;
   made->read = read->read;
   complete(made->ask, shape);
@@ -198,16 +296,16 @@ Result<std::shared_ptr<const Attention>> resolve_policy(const PolicyChoice& choi
   if (is_auto) made->dense_until = shape.n_ctx_train;
   made->near = made->ask;
   if (made->near.role == Role::kSelect) made->near.role = Role::kStream;
-  LCRUN_ASSIGN(const auto layers, parse_layers(choice.layers, shape.n_layers));
-  if (!layers.empty()) {
-    made->looks_back.assign(static_cast<size_t>(shape.n_layers), false);
-    for (const int64_t layer : layers) made->looks_back[static_cast<size_t>(layer)] = true;
-  }
+  const bool own_layers = choice.layers == "auto";
+  LCRUN_ASSIGN(made->roles, resolve_roles(own_layers ? asked->layers : LayerRoles{choice.layers, {}}, made->ask, shape,
+                                          own_layers ? format("{}, layers", asked->name) : "--attn-layers"));
   if (choice.index != "auto") {
     for (Reading* reading : {&made->ask, &made->read}) {
       if (reading->role == Role::kSelect) reading->index = find_index_kind(choice.index)->name;
     }
   }
+  // A layer keeps one index: questions decide.
+  if (made->ask.role == Role::kSelect && made->read.role == Role::kSelect) made->read.index = made->ask.index;
   const bool is_dense = made->ask.role == Role::kDense && made->read.role == Role::kDense;
   if (is_dense || shape.head_dim == 0 || made->dense_until >= shape.n_ctx) return std::shared_ptr<const Attention>();
   return std::shared_ptr<const Attention>(std::move(made));

@@ -36,6 +36,9 @@ struct Reading {
   int64_t blocks = 0;
   Scope scope = Scope::kLayer;
   int64_t gone_until = 0;  // rows from the sinks to here were dropped (Slide); a multiple of 64
+  // Of each head's attention to the far blocks that the chosen ones must hold, as far as `blocks` allows (FlexPrefill's
+  // cumulative coverage, Lai et al., arXiv 2502.20766, section 3.3); 0: as many blocks as there may be.
+  double mass = 0;
 
   // First row of the window of a query at `pos`, a multiple of 64; 0 where sinks and window meet.
   int64_t window_begin(int64_t pos) const;
@@ -58,17 +61,41 @@ struct Attention;
 // `attention` may be null.
 Slide slide_for(int64_t n_ctx, const Attention* attention);
 
+// Layers that take over the blocks which another layer's queries have chosen (the robust form of Shared Attention, Liao
+// and Vargas, arXiv 2407.12866).
+struct PlanSharing {
+  std::string layers;  // a list
+  int64_t anchor = 0;  // a layer before all of them that chooses for itself
+};
+
+// What layers do, where not all do the same. Lists are numbers from 0 and ranges, "5,11,17-20".
+struct LayerRoles {
+  std::string look_back = "all";
+  std::vector<PlanSharing> plan_from;
+};
+
 // A row of the table.
 struct Policy {
-  std::string_view name;
-  std::string_view source;  // paper and section
+  std::string name;
+  std::string source;  // paper and section
   Reading read;
   Reading ask;
-  std::string_view about;
+  std::string about;
+  LayerRoles layers = {};
 };
 std::span<const Policy> policies();
-// Names of the table, and "auto".
-std::vector<std::string_view> policy_names();
+
+// Rows that somebody else has written (src/runtime/policy_file.hpp).
+struct PolicyRows {
+  std::string path;  // for messages
+  std::vector<Policy> rows;
+  std::string auto_name;  // the row that `auto` takes past the trained context; "": the table's
+  std::string model;      // fingerprint of the model they were made for, in hex; "": any
+  std::string digest;     // of the file, in hex
+};
+// Names of the table, of `more` (may be null), and "auto".
+std::vector<std::string> policy_names(const PolicyRows* more = nullptr);
+bool is_policy_name(std::string_view name);  // of the table, or "auto"
 
 // What a user asked for.
 struct PolicyChoice {
@@ -76,10 +103,12 @@ struct PolicyChoice {
   std::string prefill = "auto";
   int64_t budget = 0;  // tokens of chosen blocks; 0: the policy's own
   std::string index = "auto";
-  std::string layers = "all";  // that look back: numbers from 0 and ranges, "5,11,17-20"
+  std::string layers = "auto";  // that look back: a list, "all", or as the policy has it
+  std::shared_ptr<const PolicyRows> rows = nullptr;
 };
-// Such a list, ascending; empty for "all". kInvalidArgument: anything else, or a layer that is not there.
-Result<std::vector<int64_t>> parse_layers(const std::string& text, int64_t n_layers);
+// A list of layers, ascending; empty for "all". kInvalidArgument: anything else, or a layer that is not there; `what`
+// for the message.
+Result<std::vector<int64_t>> parse_layers(const std::string& what, const std::string& text, int64_t n_layers);
 // Scores of all blocks are kept while blocks are chosen: room is made for so many tokens.
 constexpr int64_t kMostTokens = int64_t{1} << 26;
 
@@ -89,6 +118,13 @@ struct ModelShape {
   int64_t n_ctx_train = 0;
   int64_t head_dim = 0;  // largest of layers that see everything; 0: there are none
   int64_t n_layers = 0;
+  std::vector<int64_t> kv_heads = {};  // by layer, 0 for those that do not see everything; empty: all alike
+};
+
+// The layers' roles, one by one.
+struct Roles {
+  std::vector<bool> looks_back;    // [n_layers]; empty: all do
+  std::vector<int64_t> plan_from;  // [n_layers], themselves where they choose; empty: all do
 };
 
 // A choice completed for a model and a context: what layers run by. Immutable; shared by all that belongs to a session.
@@ -99,15 +135,25 @@ struct Attention {
   int64_t dense_until = 0;  // queries at positions before it are dense
   Reading read;
   Reading ask;
-  Reading near;                  // sinks and window of `ask`: for layers that do not look back
-  std::vector<bool> looks_back;  // [n_layers]; empty: all do
+  Reading near;  // sinks and window of `ask`: for layers that do not look back
+  Roles roles;
+  // Layers that keep an index, where that was settled before roles changed (Session::assign_roles); empty: those that
+  // their roles say.
+  std::vector<bool> indexed = {};
+  int64_t n_ctx_train = 0;
 
-  bool asks(int64_t layer) const { return looks_back.empty() || looks_back[static_cast<size_t>(layer)]; }
+  bool asks(int64_t layer) const { return roles.looks_back.empty() || roles.looks_back[static_cast<size_t>(layer)]; }
+  // Whose choice of blocks a layer takes.
+  int64_t anchor_of(int64_t layer) const {
+    return roles.plan_from.empty() ? layer : roles.plan_from[static_cast<size_t>(layer)];
+  }
+  // Do others take this layer's?
+  bool is_anchor(int64_t layer) const;
   const Reading& reading(int64_t pos, bool is_asked, int64_t layer) const;
   // The index that layers which see everything keep; null if none.
   const IndexKind* index() const;
   // Does this one, if it sees everything?
-  bool keeps_index(int64_t layer) const { return index() != nullptr && (read.role == Role::kSelect || asks(layer)); }
+  bool keeps_index(int64_t layer) const;
   // Most blocks that one query reads.
   int64_t blocks_at_once() const;
   // In a sentence, for people.
@@ -115,15 +161,23 @@ struct Attention {
 };
 // kInvalidArgument: an unknown name (the message lists them).
 Status check_policy(const PolicyChoice& choice);
-// Null when everything will be dense. kInvalidArgument: an unknown name (the message lists them).
+// Null when everything will be dense. kInvalidArgument: an unknown name (the message lists them), layers that are not
+// there or cannot take over a choice.
 Result<std::shared_ptr<const Attention>> resolve_policy(const PolicyChoice& choice, const ModelShape& shape);
+// Roles as a file or a person wrote them, layer by layer. `what` for messages.
+Result<Roles> resolve_roles(const LayerRoles& layers, const Reading& ask, const ModelShape& shape,
+                            const std::string& what);
 
 // Counters, for those who want to know. Blocks are counted for each KV head and layer.
 struct AttentionStats {
   int64_t queries = 0;  // a query of one layer is one
   int64_t blocks = 0;
+  int64_t kv_bytes = 0;       // of those blocks
   int64_t scanned_bytes = 0;  // of indexes
   double selector_seconds = 0;
+
+  AttentionStats& operator+=(const AttentionStats& other);
+  AttentionStats operator-(const AttentionStats& other) const;
 };
 
 }  // namespace lcrun::attention

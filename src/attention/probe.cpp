@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "src/attention/kv_block.hpp"
-#include "src/attention/rotation.hpp"
+#include "src/attention/cached_keys.hpp"
+#include "src/attention/turn.hpp"
 #include "src/kernels/kernels.hpp"
 
 namespace lcrun::attention {
@@ -21,13 +21,7 @@ class AttnProbe::Look {
  public:
   Look(const AttnParams& params, storage::Region& kv, int64_t pos0, MatView q, std::span<const Segment> segments,
        int64_t kv_head)
-      : params_(params),
-        kv_(kv),
-        pos0_(pos0),
-        q_(q),
-        segments_(segments),
-        kv_head_(kv_head),
-        keys_(static_cast<size_t>(params.layout.k_dim * kKvBlock)) {
+      : params_(params), pos0_(pos0), q_(q), segments_(segments), keys_(params, kv, pos0, kv_head) {
     for (const Segment& segment : segments) n_keys_ += segment.end_row - segment.first_row;
   }
 
@@ -40,51 +34,25 @@ class AttnProbe::Look {
              std::map<int64_t, std::vector<float>>& mass) const;
 
  private:
-  Status load_keys(int64_t block);
   void score_block(int64_t first_row, int64_t end_row, std::span<const float> q, int64_t at);
   void weigh(std::span<float> scores, int64_t head, int64_t pos) const;
 
   const AttnParams& params_;
-  storage::Region& kv_;
   const int64_t pos0_;
   const MatView q_;
   const std::span<const Segment> segments_;
-  const int64_t kv_head_;
+  CachedKeys keys_;
   int64_t n_keys_ = 0;
-  std::vector<float> keys_;    // [k_dim, 64]
   std::vector<float> scores_;  // [queries, heads, n_keys]
 };
 
-Status AttnProbe::Look::load_keys(int64_t block) {
-  const KvLayout& layout = params_.layout;
-  const auto head = static_cast<uint64_t>(kv_head_);
-  const bool is_of_batch = block >= pos0_ / kKvBlock;
-  if (params_.open != nullptr && is_of_batch) {
-    const KvLayout open = layout.open_form();
-    decode_keys(open, params_.open->block(block) + head * open.head_bytes(), block, keys_.data());
-    if (is_rotated(layout.k_type)) rotate_columns(keys_.data(), layout.k_dim, kKvBlock);
-    return {};
-  }
-  const std::byte* bytes = nullptr;
-  if (is_of_batch) {
-    bytes = std::as_const(kv_).block(block);
-  } else {
-    LCRUN_ASSIGN(const auto read, kv_.read_block(block));
-    bytes = read.data();
-  }
-  decode_keys(layout, bytes + head * layout.head_bytes(), block, keys_.data());
-  return {};
-}
-
 // Rows of the loaded block meet all query rows.  // q [queries * heads, k_dim]; `at`: the first row's place in scores_
 void AttnProbe::Look::score_block(int64_t first_row, int64_t end_row, std::span<const float> q, int64_t at) {
-  const kernels::OpSlots& ops = kernels::active().ops;
   const int64_t dim = params_.layout.k_dim;
   const int64_t skipped = first_row % kKvBlock;
   for (size_t row = 0; row * static_cast<size_t>(dim) < q.size(); ++row) {
-    float s[kKvBlock] = {};
-    const float* query = q.data() + row * static_cast<size_t>(dim);
-    for (int64_t d = 0; d < dim; ++d) ops.add_scaled(s, keys_.data() + d * kKvBlock, query[d], kKvBlock);
+    float s[kKvBlock];
+    keys_.score(q.data() + row * static_cast<size_t>(dim), s);
     std::copy(s + skipped, s + skipped + end_row - first_row,
               scores_.begin() + static_cast<int64_t>(row) * n_keys_ + at);
   }
@@ -132,7 +100,7 @@ Status AttnProbe::Look::run(int64_t first, int64_t count, std::span<const Watche
     for (int64_t begin = segment.first_row; begin < segment.end_row;) {
       const int64_t block = begin / kKvBlock;
       const int64_t end = std::min(segment.end_row, (block + 1) * kKvBlock);
-      LCRUN_TRY(load_keys(block));
+      LCRUN_TRY(keys_.load(block));
       score_block(begin, end, q, at);
       at += end - begin;
       begin = end;

@@ -65,6 +65,38 @@ std::span<const Segment> lay_out(const Reading& reading, int64_t window_begin, i
   return segments.first(n);
 }
 
+// Tiles of queries from pos0 on, one each (and for each KV head that chooses apart).
+class QueryTiles {
+ public:
+  QueryTiles(const Reading& reading, int64_t pos0, int64_t n, int64_t scopes, Workspace& scratch)
+      : reading_(reading),
+        pos0_(pos0),
+        scopes_(scopes),
+        most_(static_cast<size_t>(reading.blocks + 2)),
+        tiles_(scratch.take<PlanTile>(n * scopes)),
+        segments_(scratch.take<Segment>(n * scopes * (reading.blocks + 2))) {}
+
+  int64_t size() const { return static_cast<int64_t>(tiles_.size()); }
+  // chosen: ascending
+  void fill(int64_t tile, std::span<const int32_t> chosen) {
+    const int64_t query = tile / scopes_;
+    const int64_t pos = pos0_ + query;
+    PlanTile& out = tiles_[static_cast<size_t>(tile)];
+    out = {query, 1, reading_.scope == Scope::kHead ? tile % scopes_ : -1, {}};
+    const auto room = segments_.subspan(static_cast<size_t>(tile) * most_, most_);
+    out.segments = lay_out(reading_, reading_.window_begin(pos), pos + 1, chosen, room);
+  }
+  TilePlan plan() const { return {tiles_}; }
+
+ private:
+  const Reading& reading_;
+  int64_t pos0_;
+  int64_t scopes_;
+  size_t most_;
+  std::span<PlanTile> tiles_;
+  std::span<Segment> segments_;
+};
+
 // A selection under way.
 class Selection {
  public:
@@ -84,15 +116,16 @@ class Selection {
         end_(std::max(first_, reading.window_begin(pos0 + q.rows - 1) / kKvBlock)),
         n_chunks_(ceil_div(end_ - first_, kChunkBlocks)) {}
 
-  TilePlan plan(Workspace& scratch);
+  TilePlan plan(Workspace& scratch, ChosenBlocks* keep);
 
  private:
   int64_t end_of(int64_t query) const { return std::max(first_, reading_.window_begin(pos0_ + query) / kKvBlock); }
-  int64_t n_scopes() const { return reading_.scope == Scope::kHead ? n_kv_heads_ : 1; }
+  int64_t n_scopes() const { return scopes_of(reading_, params_); }
   void turn_queries(const IndexQueries& queries) const;
   void score(const IndexQueries& queries, std::span<float> scores, Workspace& scratch) const;
   void normalise(std::span<float> scores) const;
   void choose(std::span<float> scores, std::span<Candidate> best, std::span<int32_t> counts) const;
+  size_t enough(int64_t tile, std::span<const Candidate> merged, std::span<const float> scores) const;
 
   const Reading& reading_;
   const BlockIndex& index_;
@@ -169,11 +202,28 @@ void Selection::choose(std::span<float> scores, std::span<Candidate> best, std::
   });
 }
 
-TilePlan Selection::plan(Workspace& scratch) {
-  const int64_t n_tiles = q_.rows * n_scopes();
+// How many of the best blocks hold the mass that is wanted of every head in a tile's scope.
+size_t Selection::enough(int64_t tile, std::span<const Candidate> merged, std::span<const float> scores) const {
+  if (reading_.mass <= 0) return merged.size();
+  const int64_t query = tile / n_scopes(), heads = n_kv_heads_ / n_scopes();
+  const int64_t first = tile % n_scopes() * heads;
+  size_t most = 0;
+  for (int64_t head = first; head < first + heads; ++head) {
+    for (int64_t g = 0; g < group_; ++g) {
+      const float* s = scores.data() + (head * head_rows_ + query * group_ + g) * (end_ - first_);
+      double sum = 0;
+      size_t n = 0;
+      while (n < merged.size() && sum < reading_.mass) sum += std::exp(double(s[merged[n++].block - first_]));
+      most = std::max(most, n);
+    }
+  }
+  return most;
+}
+
+TilePlan Selection::plan(Workspace& scratch, ChosenBlocks* keep) {
+  QueryTiles tiles(reading_, pos0_, q_.rows, n_scopes(), scratch);
+  const int64_t n_tiles = tiles.size();
   const auto most = static_cast<size_t>(reading_.blocks);
-  const auto tiles = scratch.take<PlanTile>(n_tiles);
-  const auto segments = scratch.take<Segment>(n_tiles * (reading_.blocks + 2));
   const auto chosen = scratch.take<int32_t>(reading_.blocks);
   const auto best = scratch.take<Candidate>(n_tiles * std::max<int64_t>(n_chunks_, 1) * reading_.blocks);
   const auto counts = scratch.take<int32_t>(n_tiles * std::max<int64_t>(n_chunks_, 1));
@@ -181,9 +231,10 @@ TilePlan Selection::plan(Workspace& scratch) {
   const size_t mark = scratch.mark();
   // When all far blocks fit there is nothing to choose.
   const bool is_all = end_ - first_ <= reading_.blocks;
+  std::span<float> scores;
   if (!is_all) {
     const IndexQueries queries = index_.take_queries(n_kv_heads_ * head_rows_, scratch);
-    const auto scores = scratch.take<float>(n_kv_heads_ * head_rows_ * (end_ - first_));
+    scores = scratch.take<float>(n_kv_heads_ * head_rows_ * (end_ - first_));
     turn_queries(queries);
     score(queries, scores, scratch);
     normalise(scores);
@@ -197,17 +248,15 @@ TilePlan Selection::plan(Workspace& scratch) {
       const auto found = best.subspan(task * most, static_cast<size_t>(counts[task]));
       for (const Candidate& candidate : found) offer(merged, n, most, candidate);
     }
+    if (!is_all) n = enough(tile, merged.first(n), scores);
     for (size_t i = 0; i < n; ++i) chosen[i] = merged[i].block;
     for (int64_t b = first_; is_all && b < end_of(query); ++b) chosen[n++] = static_cast<int32_t>(b);
     std::sort(chosen.begin(), chosen.begin() + static_cast<int64_t>(n));
-    const int64_t pos = pos0_ + query;
-    PlanTile& out = tiles[static_cast<size_t>(tile)];
-    out = {query, 1, reading_.scope == Scope::kHead ? tile % n_scopes() : -1, {}};
-    const auto room = segments.subspan(static_cast<size_t>(tile) * (most + 2), most + 2);
-    out.segments = lay_out(reading_, reading_.window_begin(pos), pos + 1, chosen.first(n), room);
+    tiles.fill(tile, chosen.first(n));
+    if (keep != nullptr) keep->put(pos0_ + query, tile % n_scopes(), chosen.first(n));
   }
   scratch.release(mark);
-  return {tiles};
+  return tiles.plan();
 }
 
 }  // namespace
@@ -229,9 +278,24 @@ TilePlan plan_stream(const Reading& reading, int64_t pos0, int64_t n, Workspace&
 }
 
 TilePlan plan_selection(const Reading& reading, const BlockIndex& index, const AttnParams& params,
-                        const storage::Region& rows, int64_t pos0, MatView q, Workspace& scratch, int n_threads) {
+                        const storage::Region& rows, int64_t pos0, MatView q, Workspace& scratch, int n_threads,
+                        ChosenBlocks* keep) {
   LCRUN_CHECK(q.rows <= kAskQueries);
-  return Selection(reading, index, params, rows, pos0, q, std::max(1, n_threads)).plan(scratch);
+  return Selection(reading, index, params, rows, pos0, q, std::max(1, n_threads)).plan(scratch, keep);
+}
+
+TilePlan plan_taken_over(const Reading& reading, const ChosenBlocks& chosen, const AttnParams& params, int64_t pos0,
+                         int64_t n, Workspace& scratch) {
+  const int64_t scopes = scopes_of(reading, params);
+  QueryTiles tiles(reading, pos0, n, scopes, scratch);
+  for (int64_t tile = 0; tile < tiles.size(); ++tile) {
+    tiles.fill(tile, chosen.at(pos0 + tile / scopes, tile % scopes));
+  }
+  return tiles.plan();
+}
+
+int64_t scopes_of(const Reading& reading, const AttnParams& params) {
+  return reading.scope == Scope::kHead ? params.layout.n_kv_heads : 1;
 }
 
 uint64_t plan_scratch_bytes(const Attention& attention, const AttnParams& params, int64_t n, int n_threads) {

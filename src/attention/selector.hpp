@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <span>
 
+#include "src/attention/chosen_blocks.hpp"
 #include "src/attention/plan.hpp"
 #include "src/attention/policy.hpp"
 #include "src/base/workspace.hpp"
@@ -21,9 +22,15 @@ constexpr int64_t kAskQueries = 8;  // that are planned together, at most
 TilePlan plan_stream(const Reading& reading, int64_t pos0, int64_t n, Workspace& scratch);
 
 // Tiles for up to kAskQueries queries, one each (and for each KV head, if that is the scope). Queries as attention gets
-// them.  // q [n, n_heads * k_dim]
+// them. What they choose goes into `keep`, too, unless it is null.  // q [n, n_heads * k_dim]
 TilePlan plan_selection(const Reading& reading, const BlockIndex& index, const AttnParams& params,
-                        const storage::Region& rows, int64_t pos0, MatView q, Workspace& scratch, int n_threads);
+                        const storage::Region& rows, int64_t pos0, MatView q, Workspace& scratch, int n_threads,
+                        ChosenBlocks* keep = nullptr);
+// The same with the blocks that these queries chose in another layer.
+TilePlan plan_taken_over(const Reading& reading, const ChosenBlocks& chosen, const AttnParams& params, int64_t pos0,
+                         int64_t n, Workspace& scratch);
+// Choices that a query makes: KV heads that choose apart, or 1.
+int64_t scopes_of(const Reading& reading, const AttnParams& params);
 
 // Scratch of either, for batches of up to n queries in a context of n_ctx.
 uint64_t plan_scratch_bytes(const Attention& attention, const AttnParams& params, int64_t n, int n_threads);

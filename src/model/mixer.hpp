@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "ggufish/model_file.hpp"
+#include "src/attention/chosen_blocks.hpp"
+#include "src/attention/observer.hpp"
 #include "src/attention/policy.hpp"
 #include "src/attention/probe.hpp"
 #include "src/base/result.hpp"
@@ -44,7 +46,9 @@ struct StepContext {
   bool asks = false;  // the rows are a question or an answer; all of them read alike (Attention::reading)
   attention::AttentionStats* stats = nullptr;
   attention::AttnProbe* probe = nullptr;  // counts what heads attend to; may be null
-  int64_t layer = 0;                      // whose turn it is
+  std::span<attention::PlanObserver* const> observers = {};
+  std::span<attention::ChosenBlocks> chosen = {};  // by layer: of those whose choice others take over; or none
+  int64_t layer = 0;                               // whose turn it is
   CacheOptions cache;
   int n_threads = 1;
   Workspace* scratch = nullptr;                 // shared by layers; each takes and gives back by mark

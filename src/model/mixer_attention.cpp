@@ -100,6 +100,12 @@ class AttentionMixer final : public TokenMixer {
   Status make_index(storage::LayerState& state, const StepContext& step, int64_t rows) const;
   Status attend(storage::LayerState& state, const StepContext& step, const attention::AttnParams& p, MatView q,
                 int64_t pos0, MatView o) const;
+  Status attend_chosen(storage::LayerState& state, const StepContext& step, const attention::AttnParams& p,
+                       const attention::Reading& reading, MatView q, int64_t pos0, MatView o) const;
+  attention::TilePlan choose(storage::LayerState& state, const StepContext& step, const attention::AttnParams& p,
+                             const attention::Reading& reading, MatView q, int64_t pos0) const;
+  Status show(storage::LayerState& state, const StepContext& step, const attention::AttnParams& p,
+              const attention::Reading& reading, const attention::TilePlan& plan, MatView q, int64_t pos0) const;
   Status load_inputs(const TensorLoader& tensors);
   Status load_fused_bias(const TensorLoader& tensors);
   Status load_norms(const MixerBuild& build, const TensorLoader& tensors);
@@ -138,8 +144,10 @@ class AttentionMixer final : public TokenMixer {
 };
 
 void count(const StepContext& step, const attention::TilePlan& plan, const attention::AttnParams& p, int64_t queries) {
+  const int64_t blocks = attention::blocks_of(plan, p.layout);
   step.stats->queries += queries;
-  step.stats->blocks += attention::blocks_of(plan, p.layout);
+  step.stats->blocks += blocks;
+  step.stats->kv_bytes += blocks * static_cast<int64_t>(p.layout.head_bytes());
 }
 
 // A norm's weight is for one head size or over the whole row: its length tells which.
@@ -376,6 +384,20 @@ Status AttentionMixer::rebuild_index(storage::LayerState& state, const StepConte
   return {};
 }
 
+// To whoever looks on at layers that see everything: windows say nothing of a long text.
+Status AttentionMixer::show(storage::LayerState& state, const StepContext& step, const attention::AttnParams& p,
+                            const attention::Reading& reading, const attention::TilePlan& plan, MatView q,
+                            int64_t pos0) const {
+  if (window_ > 0) return {};
+  storage::Region& kv = state.regions[0];
+  const bool is_chosen = reading.role == attention::Role::kSelect;
+  for (attention::PlanObserver* observer : step.observers) {
+    LCRUN_TRY(observer->observe({layer_, is_chosen, reading.relay, reading.gone_until > 0, p, kv, plan, pos0, q}));
+  }
+  if (step.probe == nullptr || !step.probe->wants(step.layer, pos0, q.rows)) return {};
+  return step.probe->observe(step.layer, p, kv, plan, pos0, q);
+}
+
 // The rows' attention as the session's policy has it: all of them alike.
 Status AttentionMixer::attend(storage::LayerState& state, const StepContext& step, const attention::AttnParams& p,
                               MatView q, int64_t pos0, MatView o) const {
@@ -387,40 +409,61 @@ Status AttentionMixer::attend(storage::LayerState& state, const StepContext& ste
       chooses ? step.cache.attention->reading(step.pos0, step.asks, layer_) : attention::Reading();
   const attention::Slide& slide = step.cache.slide;
   if (window_ == 0) reading = slide.past_end(reading, step.pos0);
-  attention::AttnProbe* probe = nullptr;  // windows say nothing of a long text
-  if (window_ == 0 && step.probe != nullptr && step.probe->wants(step.layer, pos0, q.rows)) probe = step.probe;
-  if (reading.role == Role::kDense && reading.gone_until == 0) {
-    LCRUN_TRY(attention::attend(p, kv, pos0, q, o, scratch, step.n_threads));
-    return probe != nullptr ? probe->observe_dense(step.layer, p, kv, pos0, q) : Status();
-  }
-  if (reading.role == Role::kDense) {
-    const attention::Segment segments[] = {{0, slide.sinks, reading.gone_until - slide.sinks},
-                                           {reading.gone_until, pos0 + q.rows}};
-    const attention::Plan plan{slide.sinks > 0 ? std::span(segments) : std::span(segments).last(1)};
-    LCRUN_TRY(attention::execute(p, kv, plan, pos0, q, o, scratch, step.n_threads));
-    const attention::PlanTile tile{0, q.rows, -1, plan.segments};
-    return probe != nullptr ? probe->observe(step.layer, p, kv, {{&tile, 1}}, pos0, q) : Status();
-  }
-  const size_t mark = scratch.mark();
+  if (reading.role == Role::kSelect) return attend_chosen(state, step, p, reading, q, pos0, o);
   if (reading.role == Role::kStream) {
     const auto plan = attention::plan_stream(reading, pos0, q.rows, scratch);
     count(step, plan, p, q.rows);
     LCRUN_TRY(attention::execute(p, kv, plan, pos0, q, o, scratch, step.n_threads));
-    return probe != nullptr ? probe->observe(step.layer, p, kv, plan, pos0, q) : Status();
+    return show(state, step, p, reading, plan, q, pos0);
   }
+  // Dense, but for what was dropped.
+  const attention::Segment segments[] = {{0, slide.sinks, reading.gone_until - slide.sinks},
+                                         {reading.gone_until, pos0 + q.rows}};
+  const bool has_sinks = reading.gone_until > 0 && slide.sinks > 0;
+  const attention::Plan plan{has_sinks ? std::span(segments) : std::span(segments).last(1)};
+  if (reading.gone_until == 0) {
+    LCRUN_TRY(attention::attend(p, kv, pos0, q, o, scratch, step.n_threads));
+  } else {
+    LCRUN_TRY(attention::execute(p, kv, plan, pos0, q, o, scratch, step.n_threads));
+  }
+  const attention::PlanTile tile{0, q.rows, -1, plan.segments};
+  return show(state, step, p, reading, {{&tile, 1}}, q, pos0);
+}
+
+// By this layer's index, or as the layer has chosen whose choice it takes over.
+attention::TilePlan AttentionMixer::choose(storage::LayerState& state, const StepContext& step,
+                                           const attention::AttnParams& p, const attention::Reading& reading, MatView q,
+                                           int64_t pos0) const {
+  const auto anchor = static_cast<size_t>(step.cache.attention->anchor_of(layer_));
+  if (static_cast<int64_t>(anchor) != layer_) {
+    return attention::plan_taken_over(reading, step.chosen[anchor], p, pos0, q.rows, *step.scratch);
+  }
+  const auto start = std::chrono::steady_clock::now();
+  attention::ChosenBlocks* keep = step.chosen.empty() ? nullptr : &step.chosen[anchor];
+  if (keep != nullptr && keep->bytes() == 0) keep = nullptr;
   const auto index = index_of(step.cache, p.rotary);
+  const auto plan =
+      attention::plan_selection(reading, *index, p, state.regions.back(), pos0, q, *step.scratch, step.n_threads, keep);
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+  step.stats->selector_seconds += taken.count();
+  const int64_t far = reading.window_begin(pos0 + q.rows - 1) - std::max(reading.sinks, reading.gone_until);
+  step.stats->scanned_bytes += far <= reading.blocks * storage::kBlockTokens ? 0 : index->bytes_of(far);
+  return plan;
+}
+
+Status AttentionMixer::attend_chosen(storage::LayerState& state, const StepContext& step,
+                                     const attention::AttnParams& p, const attention::Reading& reading, MatView q,
+                                     int64_t pos0, MatView o) const {
+  Workspace& scratch = *step.scratch;
+  const size_t mark = scratch.mark();
   for (int64_t row = 0; row < q.rows; row += attention::kAskQueries) {
     const int64_t n = std::min(attention::kAskQueries, q.rows - row);
     const MatView queries{q.row(row), n, q.cols, q.stride};
-    const auto start = std::chrono::steady_clock::now();
-    const auto plan = attention::plan_selection(reading, *index, p, state.regions.back(), pos0 + row, queries, scratch,
-                                                step.n_threads);
-    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-    step.stats->selector_seconds += taken.count();
+    const auto plan = choose(state, step, p, reading, queries, pos0 + row);
     count(step, plan, p, n);
     const MatView out{o.row(row), n, o.cols, o.stride};
-    LCRUN_TRY(attention::execute(p, kv, plan, pos0 + row, queries, out, scratch, step.n_threads));
-    if (probe != nullptr) LCRUN_TRY(probe->observe(step.layer, p, kv, plan, pos0 + row, queries));
+    LCRUN_TRY(attention::execute(p, state.regions[0], plan, pos0 + row, queries, out, scratch, step.n_threads));
+    LCRUN_TRY(show(state, step, p, reading, plan, queries, pos0 + row));
     scratch.release(mark);
   }
   return {};

@@ -90,7 +90,9 @@ Result<std::shared_ptr<const attention::Attention>> attention_for(const ModelCon
   shape.n_ctx = std::min(n_ctx > 0 ? n_ctx : config.n_ctx_train, attention::kMostTokens);
   shape.n_ctx_train = config.n_ctx_train;
   for (const LayerConfig& layer : config.layers) {
-    if (layer.mixer == "attention" && layer.window == 0) shape.head_dim = std::max(shape.head_dim, layer.k_dim);
+    const bool sees_all = layer.mixer == "attention" && layer.window == 0;
+    if (sees_all) shape.head_dim = std::max(shape.head_dim, layer.k_dim);
+    shape.kv_heads.push_back(sees_all ? layer.n_kv_heads : 0);
   }
   return attention::resolve_policy(choice, shape);
 }
@@ -208,14 +210,31 @@ Result<Step> Model::plan(const StepOptions& options) const {
   for (const RopeSpec& spec : config.ropes) rope_floats += rows * spec.n_rot;
   LCRUN_ASSIGN(step.rope_, AlignedBuffer::allocate(Workspace::bytes_of<float>(rope_floats)));
   step.rope_views_.resize(config.ropes.size());
+  change_roles(step, step.options_.cache.attention);
   for (const RopeSpec& spec : config.ropes) {
     step.rope_frequencies_.push_back(rope_frequencies(spec, step.options_.n_ctx));
   }
   return step;
 }
 
+void Model::change_roles(Step& step, std::shared_ptr<const attention::Attention> attention) const {
+  step.options_.cache.attention = std::move(attention);
+  step.chosen_.clear();
+  const attention::Attention* policy = step.options_.cache.attention.get();
+  if (policy == nullptr || policy->roles.plan_from.empty()) return;
+  for (int64_t i = 0; i < impl_->config.n_layers; ++i) {
+    step.chosen_.emplace_back();
+    if (!policy->is_anchor(i)) continue;
+    const bool by_head = policy->ask.scope == attention::Scope::kHead || policy->read.scope == attention::Scope::kHead;
+    const int64_t scopes = by_head ? impl_->config.layers[static_cast<size_t>(i)].n_kv_heads : 1;
+    step.chosen_.back() = {step.options_.max_rows, scopes, std::max(policy->ask.blocks, policy->read.blocks)};
+  }
+}
+
 uint64_t Step::memory_bytes() const {
-  return scratch_.capacity() + hidden_.size() + rope_.size() + activations_.memory_bytes();
+  uint64_t chosen = 0;
+  for (const auto& one : chosen_) chosen += one.bytes();
+  return scratch_.capacity() + hidden_.size() + rope_.size() + activations_.memory_bytes() + chosen;
 }
 
 void Model::Impl::embed(std::span<const Token> tokens, MatView x, int n_threads) const {
@@ -289,6 +308,9 @@ Result<MatView> Model::forward(std::span<const Token> tokens, storage::SequenceS
   context.asks = asked;
   context.stats = &step.stats_;
   context.probe = step.probe_;
+  context.observers = step.observers_;
+  context.chosen = step.chosen_;
+  for (attention::ChosenBlocks& chosen : step.chosen_) chosen.begin(context.pos0);
 
   step.scratch_.reset();
   const int64_t n = config.d_model;

@@ -48,6 +48,8 @@ class Step {
   uint64_t memory_bytes() const;
   // What the next steps' heads attend to is counted there (null: nowhere). It must outlive them.
   void watch(attention::AttnProbe* probe) { probe_ = probe; }
+  // Who is shown the plans of the next steps. They must outlive them.
+  void show_to(std::vector<attention::PlanObserver*> observers) { observers_ = std::move(observers); }
 
  private:
   friend class Model;
@@ -60,6 +62,8 @@ class Step {
   std::vector<RopeFrequencies> rope_frequencies_;
   attention::AttentionStats stats_;
   attention::AttnProbe* probe_ = nullptr;
+  std::vector<attention::PlanObserver*> observers_;
+  std::vector<attention::ChosenBlocks> chosen_;  // [n_layers], of anchors; or empty
 };
 
 // A choice of attention completed for a model and a context; null: dense. kInvalidArgument: an unknown name.
@@ -84,6 +88,9 @@ class Model {
   uint64_t state_bytes(const CacheOptions& cache, int64_t n_tokens) const;
   // Plans the buffers; kNoMemory when the machine has no room for them.
   Result<Step> plan(const StepOptions& options) const;
+  // From now on the step's rows attend by `attention`, which has the readings and the index that it was planned with,
+  // and other roles of layers.
+  void change_roles(Step& step, std::shared_ptr<const attention::Attention> attention) const;
 
   // Runs tokens at positions state.tokens().. (at most options.max_rows of them) and appends them to the state. They
   // are text that is read, or `asked` (a question or an answer), and cross no border at which that changes what they

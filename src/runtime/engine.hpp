@@ -52,7 +52,7 @@ Result<std::string> model_path(const Options& options, const Environment& enviro
                                bool* is_default);
 Result<ggufish::LoadMode> load_mode(const Options& options);
 Result<model::CacheOptions> cache_options(const Options& options);
-attention::PolicyChoice policy_choice(const Options& options);
+attention::PolicyChoice policy_choice(const Options& options);  // without the rows of files (policy_file.hpp)
 int decode_threads(const Options& options);
 int prompt_threads(const Options& options);
 // `seed` is what is used: options.seed, or a new one.

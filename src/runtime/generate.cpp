@@ -81,6 +81,7 @@ class Generation {
   }
 
   Status run() {
+    const DecodeReads before = reads_so_far();
     LCRUN_TRY(emit(options_.answer_prefix));
     const auto start = Clock::now();
     while (true) {
@@ -92,6 +93,9 @@ class Generation {
       if (!goes_on) break;
     }
     made_.timings.decode_ms = ms_since(start);
+    const DecodeReads after = reads_so_far();
+    made_.reads = {after.attention - before.attention, after.disk_bytes - before.disk_bytes,
+                   after.page_hits - before.page_hits, after.page_misses - before.page_misses};
     std::string rest;
     stream_.finish(rest);
     return emit(rest);
@@ -100,6 +104,12 @@ class Generation {
   Generated take() { return std::move(made_); }
 
  private:
+  DecodeReads reads_so_far() const {
+    const storage::PageStore* store = session_.page_store();
+    if (store == nullptr) return {session_.attention_stats()};
+    return {session_.attention_stats(), store->io_stats().bytes_read, store->stats().hits, store->stats().misses};
+  }
+
   // Picks a token, hands out its text and feeds it back.
   Result<bool> step() {
     if (is_cancelled()) return stop(StopReason::kInterrupted);

@@ -47,11 +47,20 @@ struct Timings {
   double decode_tps() const;
 };
 
+// What decoding has read, the prompt left out.
+struct DecodeReads {
+  attention::AttentionStats attention;  // of queries that were not dense
+  uint64_t disk_bytes = 0;
+  uint64_t page_hits = 0;  // pages wanted that were in memory
+  uint64_t page_misses = 0;
+};
+
 struct Generated {
   std::string text;           // answer prefix included
   std::vector<Token> tokens;  // sampled ids, the end token left out
   StopReason stop = StopReason::kEnd;
   Timings timings;
+  DecodeReads reads;
 };
 
 // Reads `prompt` into the session (what it has of it is kept) and generates. An interrupted reply is a result

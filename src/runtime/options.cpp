@@ -18,7 +18,7 @@ constexpr double kMaxThreads = 1024;
 constexpr double kMaxSeed = 9007199254740992.0;  // 2^53: exact in JSON numbers
 constexpr uint32_t kAnswers = kRun | kAsk;
 constexpr uint32_t kSamplers = kAnswers;
-constexpr uint32_t kEngine = kRun | kScore | kPpl | kBench | kEncode | kAsk | kEval;
+constexpr uint32_t kEngine = kRun | kScore | kPpl | kBench | kEncode | kAsk | kEval | kCalibrate;
 
 // One option is two to four lines here; a formatter makes ten of it.
 // clang-format off
@@ -54,8 +54,8 @@ const OptionRow kRows[] = {
     {.name = "question", .spellings = "-p --prompt --question", .kind = K::kTexts, .field = &O::questions,
      .commands = kAsk, .argument = "TEXT", .help = "a question about the text; may be given several times"},
     {.name = "file", .spellings = "-f --file", .kind = K::kText, .field = &O::file,
-     .commands = kRun | kPpl | kEncode,
-     .argument = "FILE", .help = "text to read (- = standard input)"},
+     .commands = kRun | kPpl | kEncode | kCalibrate,
+     .argument = "FILE", .help = "text to read (- = standard input; calibrate: a file, or prose that is generated)"},
     {.name = "questions", .spellings = "-f --file --questions", .kind = K::kText, .field = &O::file, .commands = kEval,
      .argument = "FILE", .help = "qa: JSON lines of {\"file\" or \"text\", \"question\", \"answers\": []}"},
     {.name = "n-predict", .spellings = "-n --n-predict --predict", .kind = K::kTokens, .field = &O::n_predict,
@@ -160,7 +160,10 @@ const OptionRow kRows[] = {
     {.name = "attn-layers", .spellings = "--attn-layers", .kind = K::kText, .field = &O::attn_layers,
      .commands = kModelRunners, .argument = "LIST",
      .help = "layers that look back when attention selects, from 0, as in 5,11,17-20; the others keep to sinks and "
-             "window and need no index (all)"},
+             "window and need no index; all, or auto: as the policy has it"},
+    {.name = "policy-file", .spellings = "--policy-file", .kind = K::kText, .field = &O::policy_file,
+     .commands = kModelRunners | kInspect, .argument = "FILE|none",
+     .help = "more rows for --attention and --prefill; left out: MODEL.policy.json beside the model, if it is there"},
     {.name = "kv-dir", .spellings = "--kv-dir", .kind = K::kText, .field = &O::kv_dir, .commands = kModelRunners,
      .argument = "DIR", .help = "directory for the part of the cache that does not fit in memory (TMPDIR, /var/tmp)"},
     {.name = "kv-io", .spellings = "--kv-io", .kind = K::kChoice, .field = &O::kv_io, .commands = kModelRunners,
@@ -218,15 +221,16 @@ const OptionRow kRows[] = {
      .help = "fill the depth with copies of the first 512 tokens' cache instead of computing it"},
     {.name = "output", .spellings = "-o --output", .kind = K::kChoice, .field = &O::bench_output, .commands = kBench,
      .argument = "FORMAT", .help = "form of the table", .choices = "md|json|jsonl|csv"},
-    {.name = "lengths", .spellings = "--lengths", .kind = K::kTokensList, .field = &O::eval_lengths, .commands = kEval,
-     .argument = "N,N", .help = "tokens of the prompts (1k,32k,1M)", .min = 64, .max = 1e9},
+    {.name = "lengths", .spellings = "--lengths", .kind = K::kTokensList, .field = &O::eval_lengths,
+     .commands = kEval | kCalibrate, .argument = "N,N",
+     .help = "tokens of the prompts (1k,32k,1M); calibrate: the longest, 6,000 if left out", .min = 64, .max = 1e9},
     {.name = "depths", .spellings = "--depths", .kind = K::kTokensList, .field = &O::eval_depths, .commands = kEval,
      .argument = "P,P", .help = "where the hidden sentence lies, in per cent of the text", .min = 0, .max = 100},
-    {.name = "seeds", .spellings = "--seeds", .kind = K::kInteger, .field = &O::eval_seeds, .commands = kEval,
-     .argument = "N", .help = "cases of each length and depth, with numbers and places of their own", .min = 1,
-     .max = 1e6},
+    {.name = "seeds", .spellings = "--seeds", .kind = K::kInteger, .field = &O::eval_seeds,
+     .commands = kEval | kCalibrate, .argument = "N",
+     .help = "cases of each length and depth, with numbers and places of their own", .min = 1, .max = 1e6},
     {.name = "first-seed", .spellings = "-s --seed --first-seed", .kind = K::kInteger, .field = &O::eval_first_seed,
-     .commands = kEval, .argument = "N", .help = "seed of the first of them", .min = 1, .max = 1e9},
+     .commands = kEval | kCalibrate, .argument = "N", .help = "seed of the first of them", .min = 1, .max = 1e9},
     {.name = "haystack", .spellings = "--haystack", .kind = K::kText, .field = &O::haystack, .commands = kEval,
      .argument = "FILE|prose", .help = "text to hide sentences in: a file, or prose that is generated"},
     {.name = "compare", .spellings = "--compare", .kind = K::kText, .field = &O::compare, .commands = kEval,
@@ -245,6 +249,15 @@ const OptionRow kRows[] = {
      .help = "also score whether what was hidden is among the citations"},
     {.name = "threshold", .spellings = "--threshold", .kind = K::kReal, .field = &O::threshold, .commands = kEval,
      .argument = "X", .help = "exit with 8 if the first score is below X (0..1) at any length", .min = 0, .max = 1},
+    {.name = "table", .spellings = "-o --table", .kind = K::kText, .field = &O::table, .commands = kCalibrate,
+     .argument = "FILE", .help = "where the policy file goes (MODEL.policy.json beside the model: auto takes it up)"},
+    {.name = "max-loss", .spellings = "--max-loss", .kind = K::kReal, .field = &O::max_loss, .commands = kCalibrate,
+     .argument = "X", .help = "nats by which a token of an answer may get less likely, on average", .min = 0,
+     .max = 100},
+    {.name = "max-rise", .spellings = "--max-rise", .kind = K::kReal, .field = &O::max_rise, .commands = kCalibrate,
+     .argument = "P", .help = "per cent by which the mean NLL of ordinary text may rise", .min = 0, .max = 1000},
+    {.name = "dump-plan", .spellings = "--dump-plan", .kind = K::kText, .field = &O::dump_plan, .commands = kAnswers,
+     .argument = "FILE", .help = "write what each layer has read, plan by plan, for bench_plans --replay"},
     {.name = "kernels", .spellings = "--kernels", .kind = K::kFlag, .field = &O::kernels, .commands = kInspect,
      .argument = "", .help = "show instruction sets, who multiplies, and the prepared form of each format"},
     {.name = "policies", .spellings = "--policies", .kind = K::kFlag, .field = &O::policies, .commands = kInspect,
@@ -254,7 +267,7 @@ const OptionRow kRows[] = {
 
     {.name = "json", .spellings = "--json", .kind = K::kFlag, .field = &O::json,
      .commands = kRun | kBench | kInspect | kPlan | kQuantize | kPlugins | kTokenize | kScore | kPpl | kSession |
-                 kEncode | kAsk | kEval,
+                 kEncode | kAsk | kEval | kCalibrate,
      .argument = "", .help = "print JSON", .group = "Output"},
     {.name = "stats", .spellings = "--stats", .kind = K::kFlag, .field = &O::stats, .commands = kAnswers,
      .argument = "", .help = "counters on standard error at the end"},
@@ -284,10 +297,12 @@ const CommandInfo kCommands[] = {
     {"ask", kAsk, "--session S -p QUESTION [-p QUESTION ...]", "answer questions about a text that was read by encode"},
     {"eval", kEval, "[compare] TASK -m MODEL [--lengths 4k,32k] [--haystack FILE]",
      "long-context evaluation: passkey, needle, multikey, multivalue, vartrack, count, words, qa, ppl", 1, 2},
+    {"calibrate", kCalibrate, "-m MODEL -f TEXT [-o TABLE]",
+     "find the layers that must look back, and write them to a policy file"},
     {"session", kSession, "info|verify|rm FILE", "what a session file holds; check all of it; remove it", 2, 2},
 };
 
-constexpr std::array<std::string_view, 3> kFuture = {"convert", "serve", "calibrate"};
+constexpr std::array<std::string_view, 2> kFuture = {"convert", "serve"};
 
 std::string number_text(double value) {
   std::string text = format("{}", value);

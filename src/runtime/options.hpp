@@ -79,7 +79,8 @@ struct Options {
   std::string attention = "auto";
   int64_t attn_budget = 0;
   std::string attn_index = "auto";
-  std::string attn_layers = "all";
+  std::string attn_layers = "auto";
+  std::string policy_file;
   bool policies = false;
   std::string prefill = "auto";
   std::string extend = "auto";
@@ -126,6 +127,14 @@ struct Options {
   std::string png;
   bool cites = false;
 
+  // calibrate.
+  std::string table;
+  double max_loss = 0.05;
+  double max_rise = 1.0;
+
+  // run, ask.
+  std::string dump_plan;
+
   // inspect, plugins.
   bool kernels = false;
   std::string check_plugin;
@@ -152,9 +161,10 @@ enum CommandBits : uint32_t {
   kEncode = 1U << 11,
   kAsk = 1U << 12,
   kEval = 1U << 13,
-  kModelRunners = kRun | kScore | kPpl | kBench | kPlan | kEncode | kAsk | kEval,
+  kCalibrate = 1U << 14,
+  kModelRunners = kRun | kScore | kPpl | kBench | kPlan | kEncode | kAsk | kEval | kCalibrate,
   kModelReaders = kModelRunners | kTokenize | kDetokenize | kInspect,
-  kEveryCommand = (1U << 14) - 1,
+  kEveryCommand = (1U << 15) - 1,
 };
 
 enum class OptionKind : uint8_t {

@@ -119,17 +119,38 @@ std::span<const float> Session::logits() const {
 
 attention::AttentionStats Session::attention_stats() const {
   attention::AttentionStats stats = prompt_step_.stats();
-  const attention::AttentionStats& decoding = decode_step_.stats();
-  stats.queries += decoding.queries;
-  stats.blocks += decoding.blocks;
-  stats.scanned_bytes += decoding.scanned_bytes;
-  stats.selector_seconds += decoding.selector_seconds;
-  return stats;
+  return stats += decode_step_.stats();
 }
 
 void Session::watch(attention::AttnProbe* probe) {
   prompt_step_.watch(probe);
   decode_step_.watch(probe);
+}
+
+void Session::show_plans_to(const std::vector<attention::PlanObserver*>& observers) {
+  prompt_step_.show_to(observers);
+  decode_step_.show_to(observers);
+}
+
+Status Session::assign_roles(const attention::Roles& roles) {
+  LCRUN_CHECK(attention() != nullptr);
+  auto changed = std::make_shared<attention::Attention>(*attention());
+  const int64_t n_layers = model_->config().n_layers;
+  if (changed->indexed.empty()) {
+    for (int64_t i = 0; i < n_layers; ++i) changed->indexed.push_back(attention()->keeps_index(i));
+  }
+  changed->roles = roles;
+  for (int64_t i = 0; i < n_layers; ++i) {
+    const bool sees_all = model_->config().layers[static_cast<size_t>(i)].window == 0;
+    const bool chooses =
+        changed->anchor_of(i) == i && changed->asks(i) && changed->ask.role == attention::Role::kSelect;
+    if (!sees_all || !chooses || changed->indexed[static_cast<size_t>(i)]) continue;
+    return make_error(Code::kInvalidArgument, "layer {}: it is to choose blocks, and has no index", i);
+  }
+  options_.cache.attention = changed;
+  model_->change_roles(prompt_step_, changed);
+  model_->change_roles(decode_step_, changed);
+  return {};
 }
 
 bool Session::is_asked(int64_t pos) const {

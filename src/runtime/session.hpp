@@ -101,6 +101,11 @@ class Session {
   // Counts from now on what heads attend to (null: no more). The probe must outlive that. After steps that left layers
   // out, clear() comes before anything else is made of the session.
   void watch(attention::AttnProbe* probe);
+  // Shows the plans of all steps from now on to these, which must outlive that; none: to nobody.
+  void show_plans_to(const std::vector<attention::PlanObserver*>& observers);
+  // Other roles for the layers from now on. Indexes stay those that there are: a layer that has none cannot choose
+  // (kInvalidArgument). Requires that attention is not dense.
+  Status assign_roles(const attention::Roles& roles);
 
   // A session file (docs/formats.md). The first save to a file writes it whole and renames it; those after it add what
   // is new. kBadSession: the file is sealed. After any error the file is what it was, and the session goes on.

@@ -36,7 +36,7 @@ class Options(CliCase):
             self.assertIn(b"auto, dense, stream, select", done.stderr)
 
     def test_commands_of_a_later_version_are_refused(self):
-        for command in ("convert", "serve", "calibrate"):
+        for command in ("convert", "serve"):
             with self.subTest(command):
                 done = self.run_cli(command, "--anything", status=UNSUPPORTED)
                 self.assertIn(b"not available in this version", done.stderr)

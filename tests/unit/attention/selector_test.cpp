@@ -243,6 +243,43 @@ TEST_CASE("chosen blocks are those with the largest share, and stand one behind 
   });
 }
 
+TEST_CASE("as many blocks are chosen as hold the mass that is wanted of every head", "[attention]") {
+  Indexed made("scan8", DType::kF32, 2048);
+  made.build(2048);
+  const int64_t pos = 2000, far_end = pos / 64 - 2;
+  const auto q = Random(14).row(made.params.n_heads * 32, -2, 2);
+  const auto chosen = [&](double mass, int64_t most) {
+    Reading reading = selecting("scan8", most);
+    reading.mass = mass;
+    return blocks_in(choose(made, reading, pos, q).tiles[0], 1, far_end);
+  };
+  size_t last = 0;
+  for (const double mass : {0.2, 0.5, 0.8, 0.95}) {
+    const auto blocks = chosen(mass, 25);
+    CAPTURE(mass);
+    CHECK(blocks.size() >= last);
+    last = blocks.size();
+    double least = 1, without_one = 1;
+    for (int64_t head = 0; head < made.params.n_heads; ++head) {
+      double total = 0, held = 0, smallest = 1e300;
+      for (int64_t b = 1; b < far_end; ++b) {
+        const double weight = std::exp(made.reference(made.index->kind(), q, head, pos, b));
+        total += weight;
+        if (std::count(blocks.begin(), blocks.end(), b) == 0) continue;
+        held += weight;
+        smallest = std::min(smallest, weight);
+      }
+      least = std::min(least, held / total);
+      without_one = std::min(without_one, (held - smallest) / total);
+    }
+    if (blocks.size() < 25) CHECK(least > mass - 0.02);
+    CHECK(without_one < mass + 0.02);
+  }
+  CHECK(last > 1);
+  CHECK(chosen(1.0, 6).size() == 6);
+  CHECK(chosen(0, 6).size() == 6);
+}
+
 TEST_CASE("with room for all blocks a selection is dense attention, bit for bit", "[attention]") {
   for_each_isa([](const std::string&) {
     Indexed made("sub8", DType::kQ8_0, 1000);

@@ -60,7 +60,7 @@ PagingOptions on_disk(uint64_t seed, storage::Fault fault, int per_thousand) {
   return paging;
 }
 
-const char* const kPolicyNames[] = {"stream", "select", "quest", "hip", "rekv"};
+const char* const kPolicyNames[] = {"stream", "select", "quest", "hip", "rekv", "recall", "flexprefill", "moc"};
 
 }  // namespace
 
@@ -94,6 +94,21 @@ TEST_CASE("a budget of the whole context is dense attention, bit for bit", "[run
     CAPTURE(policy);
     CHECK(run(session, tokens, 500) == want);
   }
+  // While it is read, too.
+  auto rows = std::make_shared<attention::PolicyRows>();
+  for (attention::Policy row : attention::policies()) {
+    if (row.read.role != attention::Role::kSelect) continue;
+    row.name += "-all";
+    row.read.blocks = kTinyContext / 64;
+    rows->rows.push_back(row);
+    options.policy = {row.name, "auto", kTinyContext};
+    options.policy.rows = rows;
+    auto session = open_tiny_session(model, options);
+    CAPTURE(row.name);
+    CHECK(session.attention()->read.role == attention::Role::kSelect);
+    CHECK(run(session, tokens, 500) == want);
+  }
+  CHECK(rows->rows.size() >= 3);
   options.policy = {"select", "dense", 256};
   auto selecting = open_tiny_session(model, options);
   CHECK(run(selecting, tokens, 500) != want);
@@ -219,4 +234,69 @@ TEST_CASE("a session file with another index, or none, gets the one that is want
       REQUIRE(saver.save(posix_file_system(), path).has_value());
     }
   }
+}
+
+TEST_CASE("layers take over the blocks that another one has chosen, and need no index", "[runtime][policy]") {
+  const auto tokens = some_tokens(2000);
+  const auto model = load_tiny("llama");
+  const int64_t n_layers = model->config().n_layers;
+  REQUIRE(n_layers >= 3);
+  const auto with = [&](const std::vector<attention::PlanSharing>& sharing, attention::Scope scope, int n_threads = 1) {
+    auto rows = std::make_shared<attention::PolicyRows>();
+    attention::Policy row;
+    for (const auto& policy : attention::policies()) {
+      if (policy.name == "select") row = policy;
+    }
+    row.name = "mine";
+    row.ask.scope = scope;
+    row.layers.plan_from = sharing;
+    rows->rows.push_back(row);
+    auto options = options_of("mine");
+    options.policy.rows = rows;
+    options.n_threads = options.n_threads_batch = n_threads;
+    if (n_threads > 1) options.batch = 100;
+    return open_tiny_session(model, options);
+  };
+  for (const auto scope : {attention::Scope::kLayer, attention::Scope::kHead}) {
+    auto apart = with({}, scope);
+    const auto want = run(apart, tokens, kText);
+    // A layer whose choice is its own shares nothing.
+    auto alone = with({{"1", 1}}, scope);
+    CHECK(run(alone, tokens, kText) == want);
+    auto shared = with({{"1-2", 0}}, scope);
+    const auto found = run(shared, tokens, kText);
+    CHECK(found != want);
+    CHECK(model->state_bytes(shared.options().cache, 2000) < model->state_bytes(apart.options().cache, 2000));
+    CHECK(shared.attention_stats().scanned_bytes < apart.attention_stats().scanned_bytes);
+    CHECK(shared.attention_stats().queries == apart.attention_stats().queries);
+    auto split = with({{"1,2", 0}}, scope, 3);
+    CHECK(run(split, tokens, 333) == found);
+  }
+}
+
+TEST_CASE("roles that are assigned later are those that a session is opened with", "[runtime][policy]") {
+  const auto tokens = some_tokens(2000);
+  const auto model = load_tiny("gemma2");
+  const auto n_layers = static_cast<size_t>(model->config().n_layers);
+  std::string full;
+  for (size_t i = 0; i < n_layers; ++i) {
+    if (model->config().layers[i].window == 0) full = std::to_string(i);
+  }
+  auto options = options_of("select");
+  options.policy.layers = full;
+  auto opened = open_tiny_session(model, options);
+  const auto want = run(opened, tokens, kText);
+  auto session = open_tiny_session(model, options_of("select"));
+  attention::Roles roles;
+  roles.looks_back.assign(n_layers, false);
+  roles.looks_back[std::stoul(full)] = true;
+  REQUIRE(session.assign_roles(roles).has_value());
+  CHECK(run(session, tokens, kText) == want);
+  // And back: nothing but the roles has changed.
+  session.clear();
+  REQUIRE(session.assign_roles({}).has_value());
+  auto all = open_tiny_session(model, options_of("select"));
+  CHECK(run(session, tokens, kText) == run(all, tokens, kText));
+  // A layer without an index cannot choose.
+  CHECK_FALSE(opened.assign_roles({}).has_value());
 }
