@@ -153,7 +153,7 @@ runtime::EvalIdentity identity_of(const Context& context, const runtime::Engine&
     if ((row.commands & runtime::kEval) == 0 || is_outside_identity(row.name)) continue;
     identity.options.emplace_back(row.name, runtime::option_value_text(row, context.options()));
   }
-  const auto policy = runtime::policy_choice(context.options(), engine.file->path(), posix_file_system());
+  const auto policy = runtime::policy_choice_for(context.options(), *engine.file, posix_file_system());
   if (policy.has_value() && policy->rows != nullptr) identity.options.emplace_back("policies", policy->rows->digest);
   return identity;
 }

@@ -218,8 +218,7 @@ std::string plan_table(const RunPlan& plan) {
 Status plan_memory_of(const Context& context, const ggufish::ModelFile& file, int64_t n_ctx, int64_t batch,
                       RunPlan& plan) {
   const auto& options = context.options();
-  LCRUN_ASSIGN(const auto policy, runtime::policy_choice(options, file.path(), posix_file_system()));
-  LCRUN_TRY(runtime::check_model_of(policy, file));
+  LCRUN_ASSIGN(const auto policy, runtime::policy_choice_for(options, file, posix_file_system()));
   for (const char* index : kIndexesToTry) {
     attention::PolicyChoice choice = policy;
     if (*index != '\0') choice.index = index;

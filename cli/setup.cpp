@@ -149,8 +149,7 @@ Result<Session> open_session(const Context& context, const Engine& engine, const
   LCRUN_ASSIGN(wanted.cache, runtime::cache_options(options));
   runtime::Options chosen = options;
   if (needs.measures && !context.parsed.is_given("attention")) chosen.attention = "dense";
-  LCRUN_ASSIGN(wanted.policy, runtime::policy_choice(chosen, engine.file->path(), posix_file_system()));
-  LCRUN_TRY(runtime::check_model_of(wanted.policy, *engine.file));
+  LCRUN_ASSIGN(wanted.policy, runtime::policy_choice_for(chosen, *engine.file, posix_file_system()));
   wanted.n_ctx = needs.n_ctx != 0 ? needs.n_ctx : options.n_ctx;
   wanted.batch = std::min(options.batch_size, options.ubatch_size);
   wanted.n_threads = runtime::decode_threads(options);

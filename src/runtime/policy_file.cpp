@@ -6,6 +6,7 @@
 #include <set>
 
 #include "src/base/format.hpp"
+#include "src/base/log.hpp"
 #include "src/runtime/engine.hpp"
 #include "src/runtime/session_file.hpp"
 #include "storage/snapshot_format.hpp"
@@ -382,6 +383,18 @@ Status check_model_of(const attention::PolicyChoice& choice, const ggufish::Mode
       "{}: model: found {}, wanted {}, the fingerprint of {}: it was made for another model. Make one with "
       "`lcrun calibrate`, or give --policy-file none",
       choice.rows->path, choice.rows->model, found, file.path());
+}
+
+Result<attention::PolicyChoice> policy_choice_for(const Options& options, const ggufish::ModelFile& file,
+                                                  FileSystem& fs) {
+  LCRUN_ASSIGN(auto choice, policy_choice(options, file.path(), fs));
+  const Status is_of_model = check_model_of(choice, file);
+  if (is_of_model.has_value()) return choice;
+  if (!options.policy_file.empty()) return is_of_model.error();
+  log(LogLevel::kWarn, "{}: it was made for another model and is left out; `lcrun calibrate` makes one for {}",
+      choice.rows->path, file.path());
+  choice.rows = nullptr;
+  return choice;
 }
 
 }  // namespace lcrun::runtime

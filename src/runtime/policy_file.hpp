@@ -32,6 +32,10 @@ std::string fingerprint_text(const ggufish::ModelFile& file);
 // The choice that the options ask for, with the rows of --policy-file, or of the file beside the model, if there is one
 // and the choice can depend on it. Errors of reading them.
 Result<attention::PolicyChoice> policy_choice(const Options& options, const std::string& model_path, FileSystem& fs);
+// The same for a model that is there. Rows of --policy-file that were made for another one are an error; a file beside
+// the model that was (the model has been replaced) is left out, with a line in the log.
+Result<attention::PolicyChoice> policy_choice_for(const Options& options, const ggufish::ModelFile& file,
+                                                  FileSystem& fs);
 // kInvalidArgument: the rows were made for another model.
 Status check_model_of(const attention::PolicyChoice& choice, const ggufish::ModelFile& file);
 

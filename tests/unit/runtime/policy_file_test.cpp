@@ -170,6 +170,19 @@ TEST_CASE("a file beside the model is found, one for another model is refused", 
   rows.model[0] = rows.model[0] == 'a' ? 'b' : 'a';
   REQUIRE_FALSE(check().has_value());
   CHECK(check().error().message.find("F: model: found " + rows.model) == 0);
+
+  // The model has been replaced: the file beside it is left out, one that was asked for is not.
+  const std::string beside = policy_path_of(model->file().path());
+  put(files, beside, policies_text(rows, ""));
+  Options found;
+  REQUIRE(policy_choice_for(found, model->file(), files).has_value());
+  CHECK(policy_choice_for(found, model->file(), files)->rows == nullptr);
+  found.policy_file = beside;
+  CHECK_FALSE(policy_choice_for(found, model->file(), files).has_value());
+  rows.model = fingerprint_text(model->file());
+  put(files, beside, policies_text(rows, ""));
+  found.policy_file.clear();
+  CHECK(policy_choice_for(found, model->file(), files).value().rows != nullptr);
 }
 
 TEST_CASE("the plans of a step are written, and read back as they were", "[runtime][plans]") {
