@@ -50,7 +50,7 @@ const std::vector<Policy>& table() {
        "FlexPrefill, arXiv 2502.20766, section 3",
        holding(0.9, select("mean", 64, Scope::kHead, 128, 512, false)),
        {},
-       "while it reads, as many blocks as hold 90 % of a head's attention by their mean keys, at most 4,096 tokens; true "
+       "reads as many blocks as hold 90 % of a head's attention by their mean keys, at most 4,096 tokens, at true "
        "positions; each query chooses (not a tile of 128); answers are dense"},
       {"moc", "Mixture of Contexts, arXiv 2508.21058, section 3", select("mean", 20, Scope::kHead, 64, 256, false),
        select("mean", 20, Scope::kHead, 64, 256, false),
