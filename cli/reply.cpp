@@ -101,12 +101,12 @@ Json attention_json(const Generated& made, const Session& session, const attenti
   const TokenReads reads(made, session);
   Json json = {{"policy", attention == nullptr ? "dense" : attention->name},
                {"blocks_read_per_token", rounded(reads.blocks)},
-               {"selector_ms", rounded(reads.selector_ms)},
-               {"kv_bytes_per_token", rounded(reads.kv_bytes)},
-               {"index_bytes_per_token", rounded(reads.index_bytes)},
-               {"disk_bytes_per_token", rounded(reads.disk_bytes)},
-               {"hit_ratio", rounded(reads.hit_ratio)}};
-  if (recall == nullptr) return json;
+               {"selector_ms", rounded(reads.selector_ms)}};
+  if (recall == nullptr) return json;  // no --stats
+  json["kv_bytes_per_token"] = rounded(reads.kv_bytes);
+  json["index_bytes_per_token"] = rounded(reads.index_bytes);
+  json["disk_bytes_per_token"] = rounded(reads.disk_bytes);
+  json["hit_ratio"] = rounded(reads.hit_ratio);
   json["recall"] = rounded(recall->mean());
   for (const auto& [layer, one] : recall->layers()) {
     json["recall_by_layer"].push_back(

@@ -79,7 +79,7 @@ class Attention(CliCase):
             self.assertIn(f"p.json: {part}".encode(), done.stderr)
         self.run_cli("-m", self.model(), "-p", "x", "--policy-file", self.dir / "nowhere", status=STORAGE)
 
-    def test_a_file_beside_the_model_is_auto_and_one_for_another_model_is_refused(self):
+    def test_a_file_beside_the_model_is_auto_and_one_for_another_model_is_left_out(self):
         model = self.dir / "m.gguf"
         model.symlink_to(self.model())
         beside = self.dir / "m.gguf.policy.json"
@@ -92,7 +92,10 @@ class Attention(CliCase):
         plain = json.loads(self.run_cli(*run, "--policy-file", "none").stdout)
         self.assertEqual(plain["attention"]["policy"], "select")
         beside.write_text(self.policy(model="00112233445566778899aabbccddeeff"))
-        done = self.run_cli(*run, status=USAGE)
+        done = self.run_cli(*run)
+        self.assertIn(b"it was made for another model and is left out", done.stderr)
+        self.assertEqual(json.loads(done.stdout)["attention"]["policy"], "select")
+        done = self.run_cli(*run, "--policy-file", beside, status=USAGE)
         self.assertIn(b"model: found 00112233445566778899aabbccddeeff, wanted ", done.stderr)
         self.run_cli(*run, "--attention", "dense")
 
