@@ -63,6 +63,7 @@ Json json_of(const Contents& contents) {
   json["live_bytes"] = snapshot.live_bytes();
   json["file_bytes"] = file_bytes;
   json["note_bytes"] = extra.note.size();
+  json["attention"] = extra.attention.empty() ? Json(nullptr) : Json(extra.attention);
   json["has_logits"] = !extra.logits.empty();
   json["parent"] = snapshot.parent.has_value() ? Json(snapshot.parent->path) : Json(nullptr);
   if (!snapshot.parent.has_value()) return json;

@@ -32,6 +32,10 @@ Result<runtime::Session::Restored> load_session(const Context& context, runtime:
   const auto missing = context.options().reread ? IfParentIsMissing::kReread : IfParentIsMissing::kRefuse;
   LCRUN_ASSIGN(auto restored, session.load(posix_file_system(), path, missing));
   if (!restored.damage.empty()) log(LogLevel::kWarn, "{}: {}; the rest is read again", path, restored.damage);
+  if (!restored.attention.empty() && restored.attention != session.attention_text()) {
+    log(LogLevel::kInfo, "{}: it was read with: {}; it goes on with: {}", path, restored.attention,
+        session.attention_text());
+  }
   return restored;
 }
 

@@ -153,12 +153,6 @@ Status Session::assign_roles(const attention::Roles& roles) {
   return {};
 }
 
-bool Session::is_asked(int64_t pos) const {
-  const auto after = std::upper_bound(asked_.begin(), asked_.end(), pos,
-                                      [](int64_t wanted, const Asked& asked) { return wanted < asked.begin; });
-  return after != asked_.begin() && pos < std::prev(after)->end;
-}
-
 int64_t Session::alike(int64_t pos, int64_t n) const {
   n = std::min(n, prompt_step_.options().max_rows);
   // Past the end what is left changes from block to block.
@@ -167,29 +161,30 @@ int64_t Session::alike(int64_t pos, int64_t n) const {
   const attention::Attention* attention = options_.cache.attention.get();
   if (attention == nullptr) return n;
   if (pos < attention->dense_until) n = std::min(n, attention->dense_until - pos);
-  for (const Asked& asked : asked_) {
-    if (asked.begin > pos) n = std::min(n, asked.begin - pos);
-    if (asked.end > pos) n = std::min(n, asked.end - pos);
-  }
-  return n;
+  return asked_.alike(pos, n);
 }
 
+std::string Session::attention_text() const { return attention() == nullptr ? "dense" : attention()->describe(); }
+
 void Session::ask(int64_t begin, int64_t end) {
-  if (options_.cache.attention == nullptr || begin >= end) return;
-  // What was announced and never read.
-  while (!asked_.empty() && asked_.back().begin >= begin) asked_.pop_back();
-  if (!asked_.empty()) asked_.back().end = std::min(asked_.back().end, begin);
-  if (!asked_.empty() && asked_.back().end == begin) {
-    asked_.back().end = end;
-  } else {
-    asked_.push_back({begin, end});
-  }
+  if (options_.cache.attention != nullptr) asked_.set(begin, end);
+}
+
+// Tokens of the prompt that a restored file tells of, and whose pages it has lost, are read as they were before:
+// returns where they end.
+int64_t Session::ask_as_before(std::span<const Token> prompt, int64_t begin) {
+  const auto& told = restored_tokens_;
+  const int64_t end = std::mismatch(prompt.begin(), prompt.end(), told.begin(), told.end()).first - prompt.begin();
+  if (end <= begin) return begin;
+  asked_.append(restored_asked_.spans(), begin, end);
+  return end;
 }
 
 void Session::clear() {
   state_.clear();
   asked_.clear();
   tokens_.clear();
+  restored_tokens_.clear();
   has_logits_ = false;
 }
 
@@ -272,8 +267,7 @@ int64_t Session::go_back_to(int64_t n) {
   const int64_t point = state_.truncation_point(n);
   state_.truncate(point);
   tokens_.resize(static_cast<size_t>(point));
-  while (!asked_.empty() && asked_.back().begin >= point) asked_.pop_back();
-  if (!asked_.empty()) asked_.back().end = std::min(asked_.back().end, point);
+  asked_.cut(point);
   has_logits_ = false;
   return point;
 }
@@ -297,7 +291,7 @@ auto Session::despite_losses(const Attempt& attempt) -> decltype(attempt()) {
 Result<MatView> Session::forward(std::span<const Token> tokens, int64_t wanted) {
   model::Step& step = tokens.size() == 1 ? decode_step_ : prompt_step_;
   has_logits_ = false;
-  const bool asked = is_asked(static_cast<int64_t>(tokens_.size()));
+  const bool asked = asked_.contains(static_cast<int64_t>(tokens_.size()));
   drop_behind(static_cast<int64_t>(tokens_.size()));
   auto hidden = despite_losses([&] { return model_->forward(tokens, state_, step, asked, wanted); });
   if (!hidden.has_value()) {
@@ -328,7 +322,7 @@ Status Session::read_lost_again() {
     model::Step& step = part == 1 ? decode_step_ : prompt_step_;
     const auto tokens = std::span(tokens_).subspan(static_cast<size_t>(done), static_cast<size_t>(part));
     drop_behind(done);
-    LCRUN_TRY(model_->forward(tokens, state_, step, is_asked(done), 0));
+    LCRUN_TRY(model_->forward(tokens, state_, step, asked_.contains(done), 0));
     recomputed_tokens_ += part;
   }
   return {};
@@ -371,8 +365,10 @@ Result<std::span<const float>> Session::sync(std::span<const Token> prompt, cons
   const int64_t keep = go_back_to(std::min(common, n - 1));
   reused_tokens_ = keep;
   LCRUN_TRY(check_room(n - keep));
-  ask(std::max(keep, ask_from == kAskTail ? n - kAskTokens : ask_from), n);
+  const int64_t news = ask_as_before(prompt, keep);
+  ask(std::max(news, ask_from == kAskTail ? n - kAskTokens : ask_from), n);
   LCRUN_TRY(append(prompt.subspan(static_cast<size_t>(keep)), progress, n));
+  restored_tokens_ = {};
   return logits();
 }
 
@@ -426,6 +422,8 @@ Result<storage::SaveReport> Session::save(FileSystem& fs, const std::string& pat
                               .logits = logits(),
                               .state = state_,
                               .note = options.note,
+                              .asked = asked_.spans(),
+                              .attention = attention_text(),
                               .sync = options.sync,
                               .seal = options.seal,
                               .n_threads = options_.n_threads_batch,
@@ -454,12 +452,17 @@ Result<Session::Restored> Session::load(FileSystem& fs, const std::string& path,
                                                .max_tokens = max_tokens_,
                                                .n_threads = options_.n_threads_batch,
                                                .without_parent = missing == IfParentIsMissing::kReread}));
-  Restored restored{loaded.tokens, std::move(loaded.note), std::move(loaded.damage), loaded.sealed};
+  Restored restored{loaded.tokens, std::move(loaded.note), std::move(loaded.damage), std::move(loaded.attention),
+                    loaded.sealed};
   std::string remembered = path;
   state_ = std::move(loaded.state);
   tokens_ = std::move(loaded.tokens);
   tokens_.resize(static_cast<size_t>(state_.tokens()));
-  asked_.clear();
+  restored_tokens_.clear();
+  if (restored.tokens.size() > tokens_.size()) restored_tokens_ = restored.tokens;
+  restored_asked_ = loaded.asked;
+  asked_ = std::move(loaded.asked);
+  asked_.cut(state_.tokens());
   has_logits_ = !loaded.logits.empty();
   std::copy(loaded.logits.begin(), loaded.logits.end(), logits_.as<float>().begin());
   file_path_ = std::move(remembered);

@@ -20,6 +20,7 @@
 #include "src/base/file.hpp"
 #include "src/base/result.hpp"
 #include "src/model/model.hpp"
+#include "src/runtime/asked_tokens.hpp"
 #include "src/runtime/paging.hpp"
 #include "storage/region.hpp"
 #include "storage/snapshot.hpp"
@@ -98,6 +99,7 @@ class Session {
   // What queries that were not dense have read so far; the policy they follow (null: dense).
   attention::AttentionStats attention_stats() const;
   const attention::Attention* attention() const { return options_.cache.attention.get(); }
+  std::string attention_text() const;  // the same in words
   // Counts from now on what heads attend to (null: no more). The probe must outlive that. After steps that left layers
   // out, clear() comes before anything else is made of the session.
   void watch(attention::AttnProbe* probe);
@@ -121,7 +123,8 @@ class Session {
   struct Restored {
     std::vector<Token> tokens;  // all that the file tells of; the session holds the first ones
     std::string note;
-    std::string damage;  // in words, with the tokens that can be used; empty if there was none
+    std::string damage;     // in words, with the tokens that can be used; empty if there was none
+    std::string attention;  // attention_text() of the session that was saved; empty: not told
     bool sealed = false;
   };
   // A session that shares pages with a sealed one (docs/formats.md) needs that one: kBadSession where it is missing.
@@ -159,8 +162,8 @@ class Session {
   Result<MatView> forward(std::span<const Token> tokens, int64_t wanted);
   // Tokens from `pos` on, at most n and a batch, that attend alike; and whether they are asked.
   int64_t alike(int64_t pos, int64_t n) const;
-  bool is_asked(int64_t pos) const;
   void ask(int64_t begin, int64_t end);
+  int64_t ask_as_before(std::span<const Token> prompt, int64_t begin);
   Status read_lost_again();
   // attempt() again for as long as it fails for a lost page, whose tokens are read again in between.
   template <class Attempt>
@@ -179,11 +182,10 @@ class Session {
   model::Step decode_step_;
   AlignedBuffer logits_;  // [n_vocab]
   std::vector<Token> tokens_;
-  struct Asked {
-    int64_t begin;
-    int64_t end;
-  };
-  std::vector<Asked> asked_;  // ascending and apart; of tokens_ and those that are being appended
+  AskedTokens asked_;  // of tokens_ and those that are being appended
+  // All that a file with damaged pages told of; empty if none were.
+  std::vector<Token> restored_tokens_;
+  AskedTokens restored_asked_;
   int64_t max_tokens_ = 0;
   int64_t reused_tokens_ = 0;
   int64_t recomputed_tokens_ = 0;

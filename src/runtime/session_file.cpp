@@ -178,6 +178,18 @@ Result<SessionExtra> decode_extra(const storage::Snapshot& snapshot, int64_t n_v
     return in.fail("logits", format("{}", extra.logits.size()), format("0 or {}", n_vocab));
   }
   LCRUN_ASSIGN(extra.note, read_text(in, "note"));
+  if (in.remaining() == 0) return extra;
+  LCRUN_ASSIGN(extra.asked, read_array<AskedTokens::Span>(in, "asked"));
+  const auto n_tokens = static_cast<int64_t>(snapshot.tokens.size() / sizeof(model::Token));
+  int64_t last = -1;
+  for (const AskedTokens::Span& span : extra.asked) {
+    if (span.begin <= last || span.end <= span.begin || span.end > n_tokens) {
+      return in.fail("asked", format("tokens {} to {}", span.begin, span.end),
+                     format("spans that ascend, behind {} and up to {}", last, n_tokens));
+    }
+    last = span.end;
+  }
+  LCRUN_ASSIGN(extra.attention, read_text(in, "attention"));
   return extra;
 }
 
@@ -227,6 +239,10 @@ static Result<storage::SaveReport> save_file(FileSystem& fs, const std::string& 
   extra.append(session.logits.data(), session.logits.size_bytes());
   extra.write<uint64_t>(session.note.size());
   extra.append(session.note.data(), session.note.size());
+  extra.write<uint64_t>(session.asked.size());
+  extra.append(session.asked.data(), session.asked.size_bytes());
+  extra.write<uint64_t>(session.attention.size());
+  extra.append(session.attention.data(), session.attention.size());
   return storage::save_snapshot(fs, path,
                                 {.state = session.state,
                                  .identity = identity,
@@ -303,6 +319,8 @@ static Result<LoadedSession> load_file(FileSystem& fs, const std::string& path, 
   if (needs_index) LCRUN_TRY(request.model.rebuild_index(loaded.state, request.cache, request.n_ctx));
   if (usable == n_tokens) loaded.logits = std::move(extra.logits);
   loaded.note = std::move(extra.note);
+  loaded.asked.append(extra.asked, 0, n_tokens);
+  loaded.attention = std::move(extra.attention);
   if (!snapshot.has_state) {
     loaded.damage = format(
         "0 of {} tokens can be used: the text had outgrown its context, and its tokens alone were kept", n_tokens);

@@ -18,6 +18,7 @@
 #include "src/base/file.hpp"
 #include "src/base/result.hpp"
 #include "src/model/model.hpp"
+#include "src/runtime/asked_tokens.hpp"
 #include "src/runtime/paging.hpp"
 #include "storage/region.hpp"
 #include "storage/snapshot.hpp"
@@ -55,6 +56,8 @@ struct SessionView {
   std::span<const float> logits;
   storage::SequenceState& state;
   std::string_view note;
+  std::span<const AskedTokens::Span> asked = {};
+  std::string attention;  // in words
   storage::SyncMode sync = storage::SyncMode::kBarrier;
   bool seal = false;
   int n_threads = 1;
@@ -69,7 +72,9 @@ struct LoadedSession {
   storage::SequenceState state;      // of the first state.tokens() tokens
   std::vector<float> logits;         // after the last token; empty unless everything is whole
   std::string note;
-  std::string damage;  // what was not whole; empty if everything was
+  AskedTokens asked;      // of all tokens
+  std::string attention;  // in words; empty: not told
+  std::string damage;     // what was not whole; empty if everything was
   storage::SnapshotStamp stamp;
   bool sealed = false;
   std::optional<storage::Parent> parent;  // of what is saved next
@@ -101,6 +106,9 @@ Result<std::vector<model::Token>> decode_tokens(const storage::Snapshot& snapsho
 struct SessionExtra {
   std::vector<float> logits;
   std::string note;
+  // Ascending and apart; none in files from before it was kept, nor what is below.
+  std::vector<AskedTokens::Span> asked;
+  std::string attention;
 };
 Result<SessionExtra> decode_extra(const storage::Snapshot& snapshot, int64_t n_vocab);
 

@@ -1,5 +1,7 @@
 // The laws of a session hold where its attention chooses what it reads: splits, threads, pages, restoring, losses.
 #include <catch2/catch.hpp>
+#include <fstream>
+#include <iterator>
 
 #include "storage/fault_device.hpp"
 #include "storage/sim_device.hpp"
@@ -299,4 +301,59 @@ TEST_CASE("roles that are assigned later are those that a session is opened with
   CHECK(run(session, tokens, kText) == run(all, tokens, kText));
   // A layer without an index cannot choose.
   CHECK_FALSE(opened.assign_roles({}).has_value());
+}
+
+TEST_CASE("a damaged session is read again as it was read: text as text, the rest as asked", "[runtime][policy]") {
+  const auto tokens = some_tokens(2400);
+  const test::TempDir dir;
+  const std::string path = dir.path() + "/s";
+  const auto model = load_tiny("llama");
+  auto session = open_tiny_session(model, options_of("select"));
+  run(session, tokens, kText);  // of which 90 are asked
+  REQUIRE(session.sync({tokens.data(), 2200}, {}, INT64_MAX).has_value());
+  ask(session, {tokens.data(), 2220}, 2200);
+  REQUIRE(session.save(posix_file_system(), path).has_value());
+  const auto want = ask(session, tokens, 2300);
+
+  std::ifstream in(path, std::ios::binary);
+  const std::vector<char> good{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  int damaged = 0;
+  for (size_t at = 9000; at < good.size(); at += 60013) {
+    CAPTURE(at);
+    auto bad = good;
+    bad[at] = static_cast<char>(bad[at] ^ 1);
+    std::ofstream(path, std::ios::binary).write(bad.data(), static_cast<std::streamsize>(bad.size()));
+    auto other = open_tiny_session(model, options_of("select"));
+    const auto restored = other.load(posix_file_system(), path);
+    REQUIRE(restored.has_value());
+    if (other.tokens().size() > 0 && other.tokens().size() < 1900) ++damaged;
+    CHECK(restored->attention == session.attention_text());
+    CHECK(ask(other, tokens, 2300) == want);
+  }
+  CHECK(damaged > 0);
+}
+
+TEST_CASE("spans of asked tokens stay ascending and apart", "[runtime][policy]") {
+  using Spans = std::vector<AskedTokens::Span>;
+  const auto spans = [](const AskedTokens& asked) { return Spans(asked.spans().begin(), asked.spans().end()); };
+  AskedTokens asked;
+  asked.set(10, 20);
+  asked.set(20, 25);
+  asked.set(40, 50);
+  CHECK(spans(asked) == Spans{{10, 25}, {40, 50}});
+  CHECK(asked.contains(24));
+  CHECK_FALSE(asked.contains(25));
+  CHECK_FALSE(asked.contains(9));
+  CHECK(asked.alike(0, 100) == 10);
+  CHECK(asked.alike(10, 100) == 15);
+  CHECK(asked.alike(25, 5) == 5);
+  AskedTokens part;
+  part.append(asked.spans(), 15, 45);
+  CHECK(spans(part) == Spans{{15, 25}, {40, 45}});
+  part.cut(20);
+  CHECK(spans(part) == Spans{{15, 20}});
+  part.set(5, 5);
+  CHECK(spans(part) == Spans{{15, 20}});
+  asked.set(12, 13);
+  CHECK(spans(asked) == Spans{{10, 13}});
 }
