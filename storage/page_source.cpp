@@ -55,6 +55,7 @@ Result<SourceId> PageStore::add_source(PageSource source) {
     made.fits_in_memory = source.fits_in_memory;
     made.regions.resize(config_.page_bytes.size());
     made.mapping = std::move(source.mapping);
+    if (read_ahead_ == nullptr) read_ahead_ = make_read_ahead();
     if (source.device != nullptr) {
       made.channel.device = std::move(source.device);
       made.channel.queue = std::make_unique<IoQueue>(*made.channel.device);
@@ -189,7 +190,7 @@ bool PageStore::advise(SequenceId sequence, uint32_t layer, std::span<const int6
   uint32_t source = 0;
   bool any = false;
   const auto tell = [&] {
-    if (end > first) sources_[source].mapping->will_need(first, end - first);
+    if (end > first) read_ahead_->will_need(sources_[source].mapping->bytes().subspan(first, end - first));
     first = end = 0;
   };
   for (const int64_t block : blocks) {

@@ -25,6 +25,7 @@
 #include "storage/frame_set.hpp"
 #include "storage/io_queue.hpp"
 #include "storage/page_format.hpp"
+#include "storage/read_ahead.hpp"
 
 namespace lcrun::storage {
 
@@ -311,8 +312,9 @@ class PageStore {
   std::unique_ptr<Group> ahead_ = std::make_unique<Group>();  // of neighbours_wanted()
   std::vector<std::unique_ptr<Group>> groups_;                // one for each request that may be under way
   std::array<std::vector<uint32_t>, 2> free_groups_;          // of the scratch disk; of sources, with room for tails
-  Channel scratch_;                 // after memory_ and groups_: the end of its queue waits for both
-  std::vector<Source> sources_{1};  // the first is never used
+  Channel scratch_;                        // after memory_ and groups_: the end of its queue waits for both
+  std::vector<Source> sources_{1};         // the first is never used
+  std::unique_ptr<ReadAhead> read_ahead_;  // of those that are mapped
   FrameSet free_frames_;
   std::vector<PageNumber> page_in_frame_;
   std::vector<Page> pages_;

@@ -51,12 +51,6 @@ class PosixMapping final : public Mapping {
     const uint64_t last = std::min<uint64_t>(offset + size, size_) / page * page;
     if (first < last) madvise(static_cast<std::byte*>(data_) + first, last - first, MADV_DONTNEED);
   }
-  void will_need(uint64_t offset, uint64_t size) override {
-    const uint64_t page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-    const uint64_t first = offset / page * page;
-    const uint64_t last = std::min<uint64_t>(offset + size, size_);
-    if (first < last) madvise(static_cast<std::byte*>(data_) + first, last - first, MADV_WILLNEED);
-  }
   Status status() const override {
     if (!entry_.is_lost()) return {};
     return make_error(Code::kIo, "{}: the file was cut short, or its disk failed, while it was in use", path_);

@@ -22,9 +22,8 @@ class Mapping {
  public:
   virtual ~Mapping() = default;
   virtual std::span<const std::byte> bytes() const = 0;
-  virtual Status lock_in_memory() = 0;                               // mlock
-  virtual void drop_pages(uint64_t offset, uint64_t size) = 0;       // hint: not needed soon
-  virtual void will_need(uint64_t /*offset*/, uint64_t /*size*/) {}  // hint: needed soon
+  virtual Status lock_in_memory() = 0;                          // mlock
+  virtual void drop_pages(uint64_t offset, uint64_t size) = 0;  // hint: not needed soon
   // kIo: a part of it has turned out not to be there, and reads as zeros. To be asked before what was read is used.
   virtual Status status() const { return {}; }
 };
