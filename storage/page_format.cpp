@@ -1,5 +1,6 @@
 #include "storage/page_format.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include "src/base/check.hpp"
@@ -89,8 +90,19 @@ const char* verdict_name(Verdict verdict) {
   return "unknown";
 }
 
+// A page that has come from a disk is in no cache, and the processor's own prefetching stops at each 4 KiB: asked for a
+// page ahead, it is hashed as fast as it could be added up (docs/speed.md).
 PageCheck page_check(std::span<const std::byte> payload) {
-  const XXH128_hash_t hash = XXH3_128bits(payload.data(), payload.size());
+  constexpr size_t kStep = 1024, kAhead = 4096, kLine = 64;
+  XXH3_state_t state;
+  XXH3_128bits_reset(&state);
+  for (size_t at = 0; at < payload.size(); at += kStep) {
+    const auto part = payload.subspan(at, std::min(kStep, payload.size() - at));
+    const size_t ahead_end = std::min(at + kAhead + kStep, payload.size());
+    for (size_t line = at + kAhead; line < ahead_end; line += kLine) __builtin_prefetch(payload.data() + line);
+    XXH3_128bits_update(&state, part.data(), part.size());
+  }
+  const XXH128_hash_t hash = XXH3_128bits_digest(&state);
   return {hash.low64, hash.high64};
 }
 
