@@ -2,6 +2,8 @@
 //
 //   bench_session save MODEL FILE N_TOKENS THREADS [TYPE]
 //       writes a session of N_TOKENS (contents of the right size); seal instead of save: a sealed one
+//   bench_session same MODEL FILE N_TOKENS THREADS [TYPE]
+//       the same, goes on with it, restores it with one thread and with THREADS: are the logits those, bit for bit?
 //   bench_session load MODEL FILE N_CTX THREADS [TYPE [CAP_MIB [mmap|read|copy|auto]]]
 //       one line of JSON: milliseconds to load the model, to open the session, to restore it, to the first token in
 //       all, and for each of eight more; bytes read into frames; memory. With a cap (0: what there is) the cache may
@@ -55,11 +57,44 @@ int write_session(runtime::Session& session, const char* path, int64_t n, bool s
   return 0;
 }
 
+runtime::Session open_with(const runtime::Engine& engine, runtime::SessionOptions options, int threads) {
+  options.n_threads = options.n_threads_batch = threads;
+  return must(runtime::Session::open(engine.model, options));
+}
+
+std::vector<float> next_logits(runtime::Session& session) {
+  std::vector<float> all;
+  for (runtime::Token token = 5; token < 9; ++token) {
+    const auto logits = must(session.decode(token));
+    all.insert(all.end(), logits.begin(), logits.end());
+  }
+  return all;
+}
+
+int restore_and_compare(const runtime::Engine& engine, const runtime::SessionOptions& options, const char* path,
+                        int64_t n) {
+  auto session = open_with(engine, options, options.n_threads);
+  if (write_session(session, path, n, false) != 0) return 1;
+  const auto wanted = next_logits(session);
+  bool all_same = true;
+  for (const int threads : {1, options.n_threads}) {
+    auto other = open_with(engine, options, threads);
+    const auto restored = must(other.load(posix_file_system(), path));
+    const auto found = next_logits(other);
+    const bool same = restored.damage.empty() && found.size() == wanted.size() &&
+                      std::memcmp(found.data(), wanted.data(), found.size() * sizeof(float)) == 0;
+    std::printf("{\"tokens\":%lld,\"threads\":%d,\"logits\":%zu,\"same_bits\":%s}\n", static_cast<long long>(n),
+                threads, found.size(), same ? "true" : "false");
+    all_same = all_same && same;
+  }
+  return all_same ? 0 : 1;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc < 6) {
-    std::fprintf(stderr, "usage: bench_session save|seal|load MODEL FILE N THREADS [TYPE [CAP_MIB [FORM]]]\n");
+    std::fprintf(stderr, "usage: bench_session save|seal|same|load MODEL FILE N THREADS [TYPE [CAP_MIB [FORM]]]\n");
     return 2;
   }
   const int64_t n = std::atoll(argv[4]);
@@ -75,6 +110,7 @@ int main(int argc, char** argv) {
   options.n_ctx = loads ? n : n + 256;
   if (argc > 6) options.cache.type_k = options.cache.type_v = quant::find_type(argv[6])->dtype;
   options.n_threads = options.n_threads_batch = request.n_threads;
+  if (std::strcmp(argv[1], "same") == 0) return restore_and_compare(engine, options, argv[3], n);
   auto session = must(runtime::Session::open(engine.model, options));
   if (!loads) return write_session(session, argv[3], n, std::strcmp(argv[1], "seal") == 0);
   if (argc > 7) {

@@ -3,8 +3,8 @@
 
     longer_state.py IN OUT TIMES
 
-The peer needs a quarter of an hour to read 32,000 tokens on two cores; how long a state takes to load does not depend on
-what its cells hold. OUT has the cells of IN (one stream, values not transposed: flash attention) TIMES over, at the
+The peer needs a quarter of an hour to read 32,000 tokens on two cores; how long a state takes to load does not depend
+on what its cells hold. OUT has the cells of IN (one stream, values not transposed: flash attention) TIMES over, at the
 positions that follow. Layout: llama_state_save_file() and llama_kv_cache::state_write(), session version 10.
 """
 
