@@ -25,10 +25,10 @@ const char* name_of(Role role) {
 
 Json json_of(const Reading& reading) {
   Json json = {{"role", name_of(reading.role)}};
+  if (reading.role != Role::kDense || reading.positions.moves()) json["positions"] = name_of(reading.positions.kind);
   if (reading.role == Role::kDense) return json;
   json["sinks"] = reading.sinks;
   json["window"] = reading.window;
-  json["positions"] = reading.relay ? "relay" : "true";
   if (reading.role != Role::kSelect) return json;
   json["index"] = reading.index;
   json["blocks"] = reading.blocks;
@@ -41,7 +41,8 @@ Json json_of(const Reading& reading) {
 std::string number(int64_t n) { return n == 0 ? "auto" : format("{}", n); }
 
 std::string text_of(const Reading& reading) {
-  if (reading.role == Role::kDense) return "dense";
+  const std::string positions = format("{} positions", name_of(reading.positions.kind));
+  if (reading.role == Role::kDense) return reading.positions.moves() ? format("dense, {}", positions) : "dense";
   std::string text = format("{}({} + {}", name_of(reading.role), reading.sinks, number(reading.window));
   if (reading.role == Role::kSelect) {
     const std::string most = reading.mass > 0 ? format("{} % of the attention, at most ", reading.mass * 100) : "";
@@ -49,7 +50,7 @@ std::string text_of(const Reading& reading) {
                    reading.index.empty() ? "auto" : std::string(reading.index),
                    reading.scope == attention::Scope::kHead ? "head" : "layer");
   }
-  return text + (reading.relay ? ")" : ", true positions)");
+  return text + (reading.positions.kind == attention::Positions::kRelay ? ")" : format(", {})", positions));
 }
 
 // Of the table, and of a file.

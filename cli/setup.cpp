@@ -161,6 +161,9 @@ Result<Session> open_session(const Context& context, const Engine& engine, const
     log(LogLevel::kInfo, "{}", attention->describe());
     if (!attention::is_policy_name(attention->name))
       log(LogLevel::kInfo, "that is a row of {}", wanted.policy.rows->path);
+  } else if (session.options().cache.yarn > 1) {
+    log(LogLevel::kInfo, "positions: YaRN, {:.1f} times as far apart as the model was trained on",
+        session.options().cache.yarn);
   } else if (options.n_ctx > trained && trained > 0) {
     log(LogLevel::kWarn, "-c {}: the model was trained on {} tokens; answers get worse beyond them", options.n_ctx,
         trained);

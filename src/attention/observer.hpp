@@ -17,7 +17,7 @@ namespace lcrun::attention {
 struct PlanSeen {
   int64_t layer = 0;
   bool is_chosen = false;  // by an index; otherwise sinks and window, or everything
-  bool is_relay = false;   // chosen blocks were laid one behind the other
+  bool is_moved = false;   // keys stand elsewhere than at their true positions
   bool has_gaps = false;   // rows were dropped: not all that lies before the queries can be read
   const AttnParams& params;
   storage::Region& kv;

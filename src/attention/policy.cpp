@@ -10,17 +10,18 @@ namespace {
 
 constexpr int64_t kBlock = storage::kBlockTokens;
 
-constexpr Reading stream(int64_t sinks, int64_t window, bool relay = true) {
-  return {Role::kStream, sinks, window, relay, {}, 0, Scope::kLayer};
+constexpr Reading stream(int64_t sinks, int64_t window, Positions positions = Positions::kRelay) {
+  return {Role::kStream, sinks, window, {positions}, {}, 0, Scope::kLayer};
 }
 constexpr Reading holding(double mass, Reading reading) {
   reading.mass = mass;
   return reading;
 }
 constexpr Reading select(std::string_view index, int64_t blocks, Scope scope, int64_t sinks, int64_t window,
-                         bool relay = true) {
-  return {Role::kSelect, sinks, window, relay, index, blocks, scope};
+                         Positions positions = Positions::kRelay) {
+  return {Role::kSelect, sinks, window, {positions}, index, blocks, scope};
 }
+constexpr Reading dense(Positions positions) { return {Role::kDense, 0, 0, {positions}, {}, 0, Scope::kLayer}; }
 
 // Parameters are those of the papers where a block of 64 tokens allows; what differs is said in `about`.
 const std::vector<Policy>& table() {
@@ -40,7 +41,7 @@ const std::vector<Policy>& table() {
       {"quest",
        "Quest, arXiv 2406.10774, section 3",
        {},
-       select("minmax16", 32, Scope::kHead, 64, 64, false),
+       select("minmax16", 32, Scope::kHead, 64, 64, Positions::kTrue),
        "reads densely; bounds of 16 keys, 2,048 tokens a head, true positions"},
       {"hip", "HiP, arXiv 2406.09827; InfiniteHiP, arXiv 2502.08910, section 3", stream(256, 1024),
        select("probe8", 32, Scope::kHead, 256, 1024), "one key of each 8 is probed, 2,048 tokens a head"},
@@ -48,14 +49,19 @@ const std::vector<Policy>& table() {
        select({}, 0, Scope::kLayer, 64, 0), "`select` for every token: text that is read looks back, too"},
       {"flexprefill",
        "FlexPrefill, arXiv 2502.20766, section 3",
-       holding(0.9, select("mean", 64, Scope::kHead, 128, 512, false)),
+       holding(0.9, select("mean", 64, Scope::kHead, 128, 512, Positions::kTrue)),
        {},
        "reads as many blocks as hold 90 % of a head's attention by their mean keys, at most 4,096 tokens, at true "
        "positions; each query chooses (not a tile of 128); answers are dense"},
-      {"moc", "Mixture of Contexts, arXiv 2508.21058, section 3", select("mean", 20, Scope::kHead, 64, 256, false),
-       select("mean", 20, Scope::kHead, 64, 256, false),
+      {"moc", "Mixture of Contexts, arXiv 2508.21058, section 3",
+       select("mean", 20, Scope::kHead, 64, 256, Positions::kTrue),
+       select("mean", 20, Scope::kHead, 64, 256, Positions::kTrue),
        "every query its ranges by their mean keys, beside the first and the latest; ranges of 64 tokens, true "
        "positions"},
+      {"dca", "dual chunk attention (ChunkLlama), arXiv 2402.17463, section 3", dense(Positions::kChunk),
+       dense(Positions::kChunk), "every key, at distances of at most 3/4 of the trained context"},
+      {"selfextend", "Self-Extend, arXiv 2401.01325, section 3", dense(Positions::kGroup), dense(Positions::kGroup),
+       "every key; distances beyond 1/8 of the trained context are divided until half of it holds them; by blocks"},
   };
   return kPolicies;
 }
@@ -72,12 +78,48 @@ const Policy* find_policy(std::string_view name, const PolicyRows* more) {
 
 // Measured on heads of 64 and of 256 (docs/long-context.md): wide heads are found by means of 8 keys, narrow ones
 // only by all keys, and they read worse the more there is to read.
-void complete(Reading& reading, const ModelShape& shape) {
-  if (reading.role != Role::kSelect) return;
-  const bool is_wide = shape.head_dim >= 128;
-  if (reading.index.empty()) reading.index = is_wide ? "sub8" : "scan4";
-  if (reading.blocks == 0) reading.blocks = is_wide ? 16 : 8;
-  if (reading.window == 0) reading.window = is_wide ? 1024 : 256;
+Status complete(Reading& reading, const ModelShape& shape) {
+  if (reading.role == Role::kSelect) {
+    const bool is_wide = shape.head_dim >= 128;
+    if (reading.index.empty()) reading.index = is_wide ? "sub8" : "scan4";
+    if (reading.blocks == 0) reading.blocks = is_wide ? 16 : 8;
+    if (reading.window == 0) reading.window = is_wide ? 1024 : 256;
+  }
+  const int64_t window = reading.role == Role::kDense ? 0 : reading.window;
+  LCRUN_ASSIGN(reading.positions, make_positions(reading.positions.kind, shape.n_ctx, shape.n_ctx_train, window));
+  return {};
+}
+
+// Positions as the user wants them, where those of the rows will not do.
+Status extend(const PolicyChoice& choice, const ModelShape& shape, Attention& attention) {
+  if (choice.extend == "relay" && attention.ask.role == Role::kDense) {
+    return make_error(Code::kInvalidArgument,
+                      "--extend relay: found --attention {}, wanted one that chooses what it reads", attention.name);
+  }
+  const bool is_past = shape.n_ctx > shape.n_ctx_train;
+  for (Reading* reading : {&attention.read, &attention.ask}) {
+    const bool is_dense = reading->role == Role::kDense;
+    if (choice.extend == "none") reading->positions = {Positions::kTrue};
+    if (choice.extend == "relay") reading->positions = {Positions::kRelay};
+    if (choice.extend == "dca" && is_dense && is_past) reading->positions = {Positions::kChunk};
+  }
+  return {};
+}
+
+// In a sentence.
+std::string words(const Reading& reading) {
+  const PositionMap& map = reading.positions;
+  std::string text = "read everything";
+  if (reading.role != Role::kDense) {
+    text = format("read the first {} and the last {} tokens", reading.sinks, reading.window);
+    if (reading.role == Role::kSelect)
+      text += format(" and {} blocks of 64 found by {}", reading.blocks, reading.index);
+    if (map.kind == Positions::kTrue) text += " at true positions";
+  }
+  if (map.kind == Positions::kClip) text += format(", none farther than {} tokens", map.near);
+  if (map.kind == Positions::kGroup) text += format(", distances beyond {} divided by {}", map.near, map.group);
+  if (map.kind == Positions::kChunk) text += format(" in chunks of {}, none farther than {}", map.chunk, map.limit);
+  return text;
 }
 
 Result<const Policy*> named(const char* option, std::string_view name, const PolicyRows* more) {
@@ -182,13 +224,6 @@ int64_t Attention::blocks_at_once() const {
 }
 
 std::string Attention::describe() const {
-  const auto words = [](const Reading& reading) -> std::string {
-    if (reading.role == Role::kDense) return "read everything";
-    std::string text = format("read the first {} and the last {} tokens", reading.sinks, reading.window);
-    if (reading.role == Role::kSelect)
-      text += format(" and {} blocks of 64 found by {}", reading.blocks, reading.index);
-    return text;
-  };
   std::string text = format("attention {}: ", name);
   if (dense_until > 0)
     text += format("exact for the {} tokens that the model was trained on; after them ", dense_until);
@@ -276,7 +311,9 @@ Result<std::shared_ptr<const Attention>> resolve_policy(const PolicyChoice& choi
   const bool is_auto = choice.attention == "auto";
   const PolicyRows* rows = choice.rows.get();
   LCRUN_TRY(check_policy(choice));
-  const std::string own = rows != nullptr && !rows->auto_name.empty() ? rows->auto_name : "select";
+  const bool is_dense_wanted = choice.extend != "auto" && choice.extend != "relay";
+  const std::string beyond = rows != nullptr && !rows->auto_name.empty() ? rows->auto_name : "select";
+  const std::string own = is_dense_wanted ? "dense" : beyond;
   LCRUN_ASSIGN(const Policy* asked, named("--attention", is_auto ? own : choice.attention, rows));
   const bool same = choice.prefill == "auto";
   LCRUN_ASSIGN(const Policy* read, named("--prefill", same ? asked->name : choice.prefill, rows));
@@ -287,12 +324,15 @@ Result<std::shared_ptr<const Attention>> resolve_policy(const PolicyChoice& choi
   made->n_ctx_train = shape.n_ctx_train;
   made->ask = asked->ask;
   made->read = read->read;
-  complete(made->ask, shape);
-  complete(made->read, shape);
+  LCRUN_TRY(extend(choice, shape, *made));
+  LCRUN_TRY(complete(made->ask, shape));
+  LCRUN_TRY(complete(made->read, shape));
   if (choice.budget > 0 && made->ask.role == Role::kSelect) {
     made->ask.blocks = (choice.budget + kBlock - 1) / kBlock;
   }
-  if (is_auto) made->dense_until = shape.n_ctx_train;
+  // Within the trained context true positions are as good as any.
+  const bool is_everything = made->read.role == Role::kDense && made->ask.role == Role::kDense;
+  if (is_auto || is_everything) made->dense_until = shape.n_ctx_train;
   made->near = made->ask;
   if (made->near.role == Role::kSelect) made->near.role = Role::kStream;
   const bool own_layers = choice.layers == "auto";
@@ -305,7 +345,10 @@ Result<std::shared_ptr<const Attention>> resolve_policy(const PolicyChoice& choi
   }
   // A layer keeps one index: questions decide.
   if (made->ask.role == Role::kSelect && made->read.role == Role::kSelect) made->read.index = made->ask.index;
-  const bool is_dense = made->ask.role == Role::kDense && made->read.role == Role::kDense;
+  const auto is_plain = [](const Reading& reading) {
+    return reading.role == Role::kDense && !reading.positions.moves();
+  };
+  const bool is_dense = is_plain(made->ask) && is_plain(made->read);
   if (is_dense || shape.head_dim == 0 || made->dense_until >= shape.n_ctx) return std::shared_ptr<const Attention>();
   return std::shared_ptr<const Attention>(std::move(made));
 }

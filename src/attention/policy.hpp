@@ -5,8 +5,7 @@
 //   dense   every key
 //   stream  the first tokens and a window of the latest (StreamingLLM, Xiao et al., arXiv 2309.17453, section 3.2)
 //   select  the same, and the blocks that an index scores best
-// With relay positions are laid anew: sinks, chosen blocks in text order and window stand one behind the other, so that
-// no distance occurs that the model was not trained on. What a query reads depends on its position and on the cache
+// Where the keys that are read count as standing is a map of its own (position_map.hpp). What a query reads depends on its position and on the cache
 // alone, never on how a prompt was split.
 #pragma once
 
@@ -18,6 +17,7 @@
 #include <vector>
 
 #include "src/attention/block_index.hpp"
+#include "src/attention/position_map.hpp"
 #include "src/base/result.hpp"
 
 namespace lcrun::attention {
@@ -29,8 +29,8 @@ enum class Scope : uint8_t { kHead, kLayer };  // who shares a choice of blocks:
 struct Reading {
   Role role = Role::kDense;
   int64_t sinks = 0;
-  int64_t window = 0;  // at least: the block that it begins in is read whole
-  bool relay = true;
+  int64_t window = 0;                           // at least: the block that it begins in is read whole
+  PositionMap positions = {Positions::kRelay};  // dense: relay is where they are
   // kSelect
   std::string_view index;  // a name of index_kinds()
   int64_t blocks = 0;
@@ -104,6 +104,9 @@ struct PolicyChoice {
   int64_t budget = 0;  // tokens of chosen blocks; 0: the policy's own
   std::string index = "auto";
   std::string layers = "auto";  // that look back: a list, "all", or as the policy has it
+  // Past the trained context. none: true positions; relay: only what is chosen is read; dca: everything, by dual chunk
+  // attention; yarn: everything, rotated more slowly (rope.hpp); auto: as the policy has it.
+  std::string extend = "auto";
   std::shared_ptr<const PolicyRows> rows = nullptr;
 };
 // A list of layers, ascending; empty for "all". kInvalidArgument: anything else, or a layer that is not there; `what`

@@ -100,7 +100,7 @@ Status RecallMeter::observe(const PlanSeen& seen) {
       if (row < tile.first || row >= tile.first + tile.count) continue;
       for (int64_t head = 0; head < seen.params.layout.n_kv_heads; ++head) {
         if (tile.kv_head >= 0 && tile.kv_head != head) continue;
-        const Sample sample{seen, tile.segments, row, head, !seen.is_relay || pos < n_ctx_train_};
+        const Sample sample{seen, tile.segments, row, head, !seen.is_moved || pos < n_ctx_train_};
         LCRUN_ASSIGN(const double part, sample.measure());
         sum += part;
       }

@@ -51,14 +51,19 @@ std::span<const Segment> lay_out(const Reading& reading, int64_t window_begin, i
   const auto n_chosen = static_cast<int64_t>(chosen.size());
   // By how much rows at the front come nearer.
   const int64_t gap = window_begin - reading.sinks - n_chosen * kKvBlock;
-  const auto place = [&](int64_t shift) { return reading.relay ? shift : 0; };
+  const bool is_relay = reading.positions.kind == Positions::kRelay;
+  const int64_t query_block = (end - 1) / kKvBlock * kKvBlock;
+  // Rows from `first` on that relay puts `relayed` positions later.
+  const auto place = [&](int64_t first, int64_t relayed) {
+    return is_relay ? relayed : reading.positions.shift(query_block, first);
+  };
   if (window_begin > 0) {
     // What was dropped leaves no gap, whatever the positions.
     const int64_t gone = std::max<int64_t>(0, reading.gone_until - reading.sinks);
-    add_segment(segments, n, {0, reading.sinks, reading.relay ? gap : gone});
+    add_segment(segments, n, {0, reading.sinks, reading.positions.kind == Positions::kTrue ? gone : place(0, gap)});
     for (int64_t i = 0; i < n_chosen; ++i) {
       const int64_t first = chosen[static_cast<size_t>(i)] * kKvBlock;
-      add_segment(segments, n, {first, first + kKvBlock, place(gap + reading.sinks + i * kKvBlock - first)});
+      add_segment(segments, n, {first, first + kKvBlock, place(first, gap + reading.sinks + i * kKvBlock - first)});
     }
   }
   add_segment(segments, n, {window_begin, end, 0});
@@ -277,6 +282,17 @@ TilePlan plan_stream(const Reading& reading, int64_t pos0, int64_t n, Workspace&
   return {tiles};
 }
 
+std::span<const Segment> plan_everything(const Reading& reading, const Slide& slide, int64_t end, Workspace& scratch) {
+  const int64_t query_block = (end - 1) / kKvBlock * kKvBlock;
+  const auto segments = scratch.take<Segment>(ceil_div(end, kKvBlock));
+  size_t n = 0;
+  for (int64_t row = 0; row < end; row += kKvBlock) {
+    if (row >= slide.sinks && row < reading.gone_until) continue;
+    add_segment(segments, n, {row, std::min(end, row + kKvBlock), reading.positions.shift(query_block, row)});
+  }
+  return segments.first(n);
+}
+
 TilePlan plan_selection(const Reading& reading, const BlockIndex& index, const AttnParams& params,
                         const storage::Region& rows, int64_t pos0, MatView q, Workspace& scratch, int n_threads,
                         ChosenBlocks* keep) {
@@ -296,6 +312,11 @@ TilePlan plan_taken_over(const Reading& reading, const ChosenBlocks& chosen, con
 
 int64_t scopes_of(const Reading& reading, const AttnParams& params) {
   return reading.scope == Scope::kHead ? params.layout.n_kv_heads : 1;
+}
+
+uint64_t everything_scratch_bytes(const Attention& attention) {
+  const bool moves = attention.read.positions.moves() || attention.ask.positions.moves();
+  return moves ? Workspace::bytes_of<Segment>(ceil_div(attention.n_ctx, kKvBlock) + 1) : 0;
 }
 
 uint64_t plan_scratch_bytes(const Attention& attention, const AttnParams& params, int64_t n, int n_threads) {

@@ -32,6 +32,7 @@ struct CacheOptions {
   DType type_v = DType::kF16;
   std::shared_ptr<const attention::Attention> attention = nullptr;  // null: every key
   attention::Slide slide = {};                                      // what is read past the end of the context
+  double yarn = 1;  // by which positions of layers that see everything are slowed down (extended())
 };
 
 // The format of a layer's cache. What a window needs does not grow with the text: 4 bits would save little there and

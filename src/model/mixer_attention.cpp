@@ -94,14 +94,17 @@ class AttentionMixer final : public TokenMixer {
     const attention::AttnParams p = params(cache);
     const uint64_t dense = attention::attend_scratch_bytes(p, max_rows, n_threads);
     if (window_ > 0 || cache.attention == nullptr) return dense;
-    return std::max(dense, attention::tile_scratch_bytes(p, max_rows, n_threads) +
-                               attention::plan_scratch_bytes(*cache.attention, p, max_rows, n_threads));
+    return std::max(dense + attention::everything_scratch_bytes(*cache.attention),
+                    attention::tile_scratch_bytes(p, max_rows, n_threads) +
+                        attention::plan_scratch_bytes(*cache.attention, p, max_rows, n_threads));
   }
   Status make_index(storage::LayerState& state, const StepContext& step, int64_t rows) const;
   Status attend(storage::LayerState& state, const StepContext& step, const attention::AttnParams& p, MatView q,
                 int64_t pos0, MatView o) const;
   Status attend_chosen(storage::LayerState& state, const StepContext& step, const attention::AttnParams& p,
                        const attention::Reading& reading, MatView q, int64_t pos0, MatView o) const;
+  Status attend_everything(storage::LayerState& state, const StepContext& step, const attention::AttnParams& p,
+                           const attention::Reading& reading, MatView q, int64_t pos0, MatView o) const;
   attention::TilePlan choose(storage::LayerState& state, const StepContext& step, const attention::AttnParams& p,
                              const attention::Reading& reading, MatView q, int64_t pos0) const;
   Status show(storage::LayerState& state, const StepContext& step, const attention::AttnParams& p,
@@ -391,8 +394,10 @@ Status AttentionMixer::show(storage::LayerState& state, const StepContext& step,
   if (window_ > 0) return {};
   storage::Region& kv = state.regions[0];
   const bool is_chosen = reading.role == attention::Role::kSelect;
+  const bool is_moved = reading.role == attention::Role::kDense ? reading.positions.moves()
+                                                                : reading.positions.kind != attention::Positions::kTrue;
   for (attention::PlanObserver* observer : step.observers) {
-    LCRUN_TRY(observer->observe({layer_, is_chosen, reading.relay, reading.gone_until > 0, p, kv, plan, pos0, q}));
+    LCRUN_TRY(observer->observe({layer_, is_chosen, is_moved, reading.gone_until > 0, p, kv, plan, pos0, q}));
   }
   if (step.probe == nullptr || !step.probe->wants(step.layer, pos0, q.rows)) return {};
   return step.probe->observe(step.layer, p, kv, plan, pos0, q);
@@ -416,6 +421,7 @@ Status AttentionMixer::attend(storage::LayerState& state, const StepContext& ste
     LCRUN_TRY(attention::execute(p, kv, plan, pos0, q, o, scratch, step.n_threads));
     return show(state, step, p, reading, plan, q, pos0);
   }
+  if (reading.positions.moves()) return attend_everything(state, step, p, reading, q, pos0, o);
   // Dense, but for what was dropped.
   const attention::Segment segments[] = {{0, slide.sinks, reading.gone_until - slide.sinks},
                                          {reading.gone_until, pos0 + q.rows}};
@@ -428,6 +434,28 @@ Status AttentionMixer::attend(storage::LayerState& state, const StepContext& ste
   }
   const attention::PlanTile tile{0, q.rows, -1, plan.segments};
   return show(state, step, p, reading, {{&tile, 1}}, q, pos0);
+}
+
+// Everything, but not where it is: queries of a block of 64 alike.
+Status AttentionMixer::attend_everything(storage::LayerState& state, const StepContext& step,
+                                         const attention::AttnParams& p, const attention::Reading& reading, MatView q,
+                                         int64_t pos0, MatView o) const {
+  constexpr int64_t kBlock = storage::kBlockTokens;
+  Workspace& scratch = *step.scratch;
+  const size_t mark = scratch.mark();
+  for (int64_t row = 0; row < q.rows;) {
+    const int64_t pos = pos0 + row;
+    const int64_t n = std::min(q.rows - row, (pos / kBlock + 1) * kBlock - pos);
+    const MatView queries{q.row(row), n, q.cols, q.stride};
+    const MatView out{o.row(row), n, o.cols, o.stride};
+    const attention::Plan plan{attention::plan_everything(reading, step.cache.slide, pos + n, scratch)};
+    LCRUN_TRY(attention::execute(p, state.regions[0], plan, pos, queries, out, scratch, step.n_threads));
+    const attention::PlanTile tile{0, n, -1, plan.segments};
+    LCRUN_TRY(show(state, step, p, reading, {{&tile, 1}}, queries, pos));
+    scratch.release(mark);
+    row += n;
+  }
+  return {};
 }
 
 // By this layer's index, or as the layer has chosen whose choice it takes over.

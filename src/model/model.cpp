@@ -154,8 +154,7 @@ Result<storage::SequenceState> Model::new_state(const CacheOptions& cache) const
 Status Model::rebuild_index(storage::SequenceState& state, const CacheOptions& cache, int64_t n_ctx) const {
   LCRUN_ASSIGN(const auto wanted, new_state(cache));
   state.replace_index(wanted.index_specs());
-  std::vector<RopeFrequencies> frequencies;
-  for (const RopeSpec& spec : impl_->config.ropes) frequencies.push_back(rope_frequencies(spec, n_ctx));
+  const auto frequencies = rope_frequencies(impl_->config, n_ctx, cache.yarn);
   StepContext context;
   context.cache = cache;
   context.rope_frequencies = frequencies;
@@ -211,9 +210,7 @@ Result<Step> Model::plan(const StepOptions& options) const {
   LCRUN_ASSIGN(step.rope_, AlignedBuffer::allocate(Workspace::bytes_of<float>(rope_floats)));
   step.rope_views_.resize(config.ropes.size());
   change_roles(step, step.options_.cache.attention);
-  for (const RopeSpec& spec : config.ropes) {
-    step.rope_frequencies_.push_back(rope_frequencies(spec, step.options_.n_ctx));
-  }
+  step.rope_frequencies_ = rope_frequencies(config, step.options_.n_ctx, options.cache.yarn);
   return step;
 }
 

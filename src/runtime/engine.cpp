@@ -130,7 +130,8 @@ Result<model::CacheOptions> cache_options(const Options& options) {
 }
 
 attention::PolicyChoice policy_choice(const Options& options) {
-  return {options.attention, options.prefill, options.attn_budget, options.attn_index, options.attn_layers, nullptr};
+  return {options.attention, options.prefill, options.attn_budget, options.attn_index, options.attn_layers,
+          options.extend,    nullptr};
 }
 
 int decode_threads(const Options& options) {

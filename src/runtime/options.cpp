@@ -46,8 +46,7 @@ const OptionRow kRows[] = {
      .help = "how the file is read: mapped, mapped and locked, copied, or copied past the page cache",
      .choices = "auto|none|mmap|mlock|mmap+mlock|dio", .llama_env = "LLAMA_ARG_LOAD_MODE"},
     {.name = "extend", .spellings = "--extend", .kind = K::kChoice, .field = &O::extend, .commands = kModelRunners,
-     .argument = "HOW", .help = "what to do past the trained context", .choices = "auto|none|yarn|dca|relay",
-     .available = "auto|none"},
+     .argument = "HOW", .help = "what to do past the trained context", .choices = "auto|none|yarn|dca|relay"},
 
     {.name = "prompt", .spellings = "-p --prompt", .kind = K::kText, .field = &O::prompt, .commands = kRun,
      .argument = "TEXT", .help = "the prompt; with -f, the question that follows the file's text", .group = "Prompt"},

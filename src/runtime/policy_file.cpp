@@ -144,13 +144,13 @@ class Fields {
 Status read_reading(const Fields& fields, Reading& reading) {
   LCRUN_TRY(fields.check({"role", "sinks", "window", "positions", "index", "blocks", "mass", "scope"}));
   auto role = static_cast<size_t>(reading.role);
-  size_t positions = reading.relay ? 0 : 1;
+  auto positions = static_cast<size_t>(reading.positions.kind);
   auto scope = static_cast<size_t>(reading.scope);
   LCRUN_TRY(fields.choice("role", {"dense", "stream", "select"}, role));
-  LCRUN_TRY(fields.choice("positions", {"relay", "true"}, positions));
+  LCRUN_TRY(fields.choice("positions", {"true", "relay", "clip", "group", "chunk"}, positions));
   LCRUN_TRY(fields.choice("scope", {"head", "layer"}, scope));
   reading.role = static_cast<Role>(role);
-  reading.relay = positions == 0;
+  reading.positions = {static_cast<attention::Positions>(positions)};
   reading.scope = static_cast<Scope>(scope);
   LCRUN_TRY(fields.number("sinks", reading.sinks, kMaxTokens, storage::kBlockTokens));
   LCRUN_TRY(fields.number("window", reading.window, kMaxTokens, storage::kBlockTokens));
@@ -295,10 +295,10 @@ class KeyWatch {
 Json json_of(const Reading& reading) {
   constexpr const char* kRoles[] = {"dense", "stream", "select"};
   Json json = {{"role", kRoles[static_cast<size_t>(reading.role)]}};
+  if (reading.role != Role::kDense || reading.positions.moves()) json["positions"] = name_of(reading.positions.kind);
   if (reading.role == Role::kDense) return json;
   json["sinks"] = reading.sinks;
   json["window"] = reading.window;
-  json["positions"] = reading.relay ? "relay" : "true";
   if (reading.role != Role::kSelect) return json;
   json["index"] = reading.index.empty() ? "auto" : std::string(reading.index);
   json["blocks"] = reading.blocks;

@@ -58,6 +58,9 @@ Result<Session> Session::open(std::shared_ptr<const model::Model> model, const S
   const model::Model& net = *session.model_;
   if (chosen.n_ctx <= 0) chosen.n_ctx = net.config().n_ctx_train;
   LCRUN_ASSIGN(chosen.cache.attention, model::attention_for(net.config(), chosen.policy, chosen.n_ctx));
+  if (chosen.policy.extend == "yarn") {
+    LCRUN_ASSIGN(chosen.cache.yarn, model::yarn_factor(net.config(), chosen.n_ctx));
+  }
   chosen.cache.slide = attention::slide_for(chosen.n_ctx, chosen.cache.attention.get());
   LCRUN_ASSIGN(session.state_, net.new_state(chosen.cache));
   LCRUN_TRY(session.limit_state(chosen.max_state_bytes, chosen.paging));

@@ -112,8 +112,7 @@ SessionIdentity identity_of(const model::Model& model, const model::CacheOptions
   identity.type_k = static_cast<uint32_t>(cache.type_k);
   identity.type_v = static_cast<uint32_t>(cache.type_v);
   ByteWriter rope;
-  for (const model::RopeSpec& spec : model.config().ropes) {
-    const auto frequencies = model::rope_frequencies(spec, n_ctx);
+  for (const auto& frequencies : model::rope_frequencies(model.config(), n_ctx, cache.yarn)) {
     rope.append(frequencies.frequency.data(), frequencies.frequency.size() * sizeof(double));
     rope.write(frequencies.magnitude);
   }

@@ -23,12 +23,6 @@ class Options(CliCase):
         self.assertIn(b'"n_ctx": 2048', done.stdout)
         self.assertIn(b"LLAMA_ARG_CTX_SIZE", done.stderr)
 
-    def test_what_a_later_version_does_is_refused(self):
-        for arguments in (["--extend", "dca"], ["--extend", "yarn"]):
-            with self.subTest(arguments):
-                done = self.run_cli("-m", self.model(), "-p", "x", *arguments, status=UNSUPPORTED)
-                self.assertIn(b"not available in this version; supported: ", done.stderr)
-
     def test_policies_are_named_where_one_is_mistyped(self):
         for option in ("--attention", "--prefill"):
             done = self.run_cli("-m", self.model(), "-p", "x", option, "sparse", status=USAGE)

@@ -16,6 +16,7 @@ using attention::BlockIndex;
 using attention::IndexKind;
 using attention::IndexReduce;
 using attention::KvLayout;
+using attention::Positions;
 using attention::Reading;
 using attention::Role;
 using attention::Scope;
@@ -142,7 +143,7 @@ std::vector<int64_t> blocks_in(const std::vector<attention::Segment>& segments, 
 }
 
 Reading selecting(const char* index, int64_t blocks, Scope scope = Scope::kLayer) {
-  return {Role::kSelect, 64, 128, true, index, blocks, scope};
+  return {Role::kSelect, 64, 128, {Positions::kRelay}, index, blocks, scope};
 }
 
 }  // namespace
@@ -339,6 +340,22 @@ TEST_CASE("policies are completed for the heads of a model, and unknown names ar
   REQUIRE_FALSE(wrong.has_value());
   CHECK(wrong.error().code == Code::kInvalidArgument);
   CHECK(wrong.error().message.find("stream") != std::string::npos);
+  const auto extended = [&](const char* attention, const char* how, const attention::ModelShape& shape) {
+    attention::PolicyChoice choice{attention};
+    choice.extend = how;
+    return resolve_policy(choice, shape);
+  };
+  for (const char* how : {"none", "yarn", "dca"}) CHECK(extended("auto", how, small).value() == nullptr);
+  for (const char* how : {"none", "yarn"}) CHECK(extended("auto", how, narrow).value() == nullptr);
+  const auto chunks = extended("auto", "dca", narrow).value();
+  CHECK(chunks->name == "dense");
+  CHECK(chunks->dense_until == 8192);
+  CHECK(chunks->ask.positions.kind == Positions::kChunk);
+  CHECK(extended("quest", "dca", narrow).value()->ask.positions.kind == Positions::kTrue);
+  CHECK(extended("select", "none", narrow).value()->ask.positions.kind == Positions::kTrue);
+  CHECK(extended("quest", "relay", narrow).value()->ask.positions.kind == Positions::kRelay);
+  CHECK(extended("auto", "relay", narrow).value()->describe() == a->describe());
+  CHECK(extended("dense", "relay", narrow).error().code == Code::kInvalidArgument);
   for (const auto& policy : attention::policies()) {
     for (const auto& shape : {narrow, wide}) {
       const auto made = resolve_policy({std::string(policy.name)}, shape);

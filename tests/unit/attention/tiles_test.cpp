@@ -165,7 +165,8 @@ TEST_CASE("moving all keys and the query by the same distance changes nothing", 
 }
 
 TEST_CASE("a stream reads sinks and window, the sinks right before the window", "[attention]") {
-  const attention::Reading reading{attention::Role::kStream, 64, 128, true, {}, 0, attention::Scope::kLayer};
+  const attention::Reading reading{attention::Role::kStream, 64, 128, {attention::Positions::kRelay}, {}, 0,
+                                   attention::Scope::kLayer};
   for (const int64_t pos0 : {0, 60, 190, 250, 256, 1000}) {
     Workspace scratch;
     REQUIRE(scratch.reserve(1 << 16).has_value());

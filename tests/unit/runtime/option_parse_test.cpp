@@ -98,16 +98,10 @@ TEST_CASE("values out of range name the option and what is allowed", "[runtime][
   CHECK(contains(error_of("run", {"-c"}).message, "found no value"));
 }
 
-TEST_CASE("what a later version will do is refused, never ignored", "[runtime][options]") {
-  const std::vector<std::vector<std::string>> later = {{"--extend", "yarn"}, {"--extend", "dca"}};
-  for (const auto& args : later) {
-    INFO(args[0]);
-    const Error error = error_of("run", args);
-    CHECK(error.code == Code::kUnsupported);
-    CHECK(contains(error.message, args[0]));
-    CHECK(contains(error.message, "not available in this version; supported: "));
-  }
+TEST_CASE("choices are checked", "[runtime][options]") {
   CHECK(options_of("run", {"--attention", "dense", "--extend", "none", "--kv-io", "auto"}).attention == "dense");
+  CHECK(options_of("run", {"--extend", "dca"}).extend == "dca");
+  CHECK(error_of("run", {"--extend", "rope"}).code == Code::kInvalidArgument);
   CHECK(error_of("run", {"--driver", "nonsense"}).code == Code::kInvalidArgument);
 }
 

@@ -56,7 +56,7 @@ TEST_CASE("a policy file adds rows that inherit what they do not say", "[runtime
   CHECK(row.ask.blocks == 32);
   CHECK(row.ask.index == "sub8");
   CHECK(row.ask.scope == Scope::kHead);
-  CHECK(row.ask.relay);
+  CHECK(row.ask.positions.kind == attention::Positions::kRelay);
   CHECK(row.layers.look_back == "0,2-3");
   REQUIRE(row.layers.plan_from.size() == 1);
   CHECK(row.layers.plan_from[0].anchor == 2);

@@ -34,6 +34,13 @@ std::vector<float> ask(Session& session, std::span<const Token> tokens, int64_t 
   return {logits->begin(), logits->end()};
 }
 
+// Decodes a token, past the end of the context too.
+std::vector<float> slide(Session& session, Token token) {
+  const auto logits = session.decode(token, Session::AtEnd::kSlide);
+  REQUIRE(logits.has_value());
+  return {logits->begin(), logits->end()};
+}
+
 // Text, question, and some decoded tokens: the logits after each.
 std::vector<std::vector<float>> run(Session& session, const std::vector<Token>& tokens, int64_t step) {
   std::vector<std::vector<float>> all;
@@ -80,6 +87,45 @@ TEST_CASE("a policy gives the same bits however a text is split, and on any numb
       options.n_threads = options.n_threads_batch = 3;
       auto split = open_tiny_session(model, options);
       CHECK(run(split, tokens, 333) == want);
+    }
+  }
+}
+
+TEST_CASE("past the trained context positions can be moved: the same bits, in memory or on a disk",
+          "[runtime][policy]") {
+  const auto tokens = some_tokens(6100);
+  for (const std::string arch : {"llama", "gemma2"}) {
+    const auto model = load_tiny(arch);
+    const int64_t trained = model->config().n_ctx_train;
+    const std::vector<Token> part(tokens.begin(), tokens.begin() + trained);
+    std::vector<std::vector<float>> answers;
+    for (const auto& [policy, extend] : std::vector<std::pair<std::string, std::string>>{
+             {"dense", "none"}, {"dense", "yarn"}, {"auto", "dca"}, {"selfextend", "auto"}}) {
+      CAPTURE(arch, policy, extend);
+      auto options = options_of(policy);
+      options.n_ctx = 6000;
+      options.policy.extend = extend;
+      auto whole = open_tiny_session(model, options);
+      const auto within = ask(whole, part, trained / 2);
+      const std::vector<Token> text(tokens.begin(), tokens.begin() + 5000);
+      std::vector<std::vector<float>> wanted{ask(whole, text, 4900)};
+      for (size_t i = 5000; i < tokens.size(); ++i) wanted.push_back(slide(whole, tokens[i]));
+      CHECK(whole.is_past_end());
+      // Nothing moves before it has to, but for frequencies.
+      if (extend != "yarn" && !answers.empty()) CHECK(within == answers.front());
+      if (extend == "yarn") CHECK(within != answers.front());
+      for (size_t i = 1; i < answers.size(); i += 2) CHECK(wanted.front() != answers[i]);
+      answers.push_back(within);
+      answers.push_back(wanted.front());
+
+      options.batch = 100;
+      options.n_threads = options.n_threads_batch = 3;
+      options.paging = on_disk(1, storage::Fault::kFlipOnWrite, 0);
+      options.max_state_bytes = model->state_bytes(whole.options().cache, 6000) / 2;
+      auto split = open_tiny_session(model, options);
+      REQUIRE(split.sync({text.data(), 4133}, {}, INT64_MAX).has_value());
+      CHECK(ask(split, text, 4900) == wanted.front());
+      for (size_t i = 5000; i < tokens.size(); ++i) CHECK(slide(split, tokens[i]) == wanted[i - 4999]);
     }
   }
 }
