@@ -34,6 +34,7 @@ Json json_of(const Reading& reading) {
   json["blocks"] = reading.blocks;
   if (reading.mass > 0) json["mass"] = reading.mass;
   json["scope"] = reading.scope == attention::Scope::kHead ? "head" : "layer";
+  if (reading.choice != attention::Choice::kQuery) json["choice"] = name_of(reading.choice);
   return json;
 }
 
@@ -49,6 +50,8 @@ std::string text_of(const Reading& reading) {
     text += format(" + {}{} blocks by {}, a {}", most, number(reading.blocks),
                    reading.index.empty() ? "auto" : std::string(reading.index),
                    reading.scope == attention::Scope::kHead ? "head" : "layer");
+    if (reading.choice == attention::Choice::kTile) text += " and 64 tokens";
+    if (reading.choice == attention::Choice::kExact) text += ", exactly";
   }
   return text + (reading.positions.kind == attention::Positions::kRelay ? ")" : format(", {})", positions));
 }

@@ -21,6 +21,10 @@ constexpr Reading select(std::string_view index, int64_t blocks, Scope scope, in
                          Positions positions = Positions::kRelay) {
   return {Role::kSelect, sinks, window, {positions}, index, blocks, scope};
 }
+constexpr Reading choosing(Choice choice, Reading reading) {
+  reading.choice = choice;
+  return reading;
+}
 constexpr Reading dense(Positions positions) { return {Role::kDense, 0, 0, {positions}, {}, 0, Scope::kLayer}; }
 
 // Parameters are those of the papers where a block of 64 tokens allows; what differs is said in `about`.
@@ -45,19 +49,23 @@ const std::vector<Policy>& table() {
        "reads densely; bounds of 16 keys, 2,048 tokens a head, true positions"},
       {"hip", "HiP, arXiv 2406.09827; InfiniteHiP, arXiv 2502.08910, section 3", stream(256, 1024),
        select("probe8", 32, Scope::kHead, 256, 1024), "one key of each 8 is probed, 2,048 tokens a head"},
-      {"recall", "measured (docs/long-context.md)", select({}, 0, Scope::kLayer, 64, 0),
-       select({}, 0, Scope::kLayer, 64, 0), "`select` for every token: text that is read looks back, too"},
+      {"recall", "measured (docs/long-context.md)", choosing(Choice::kTile, select({}, 0, Scope::kLayer, 64, 0)),
+       select({}, 0, Scope::kLayer, 64, 0), "`select` for text that is read, too: 64 tokens choose together"},
       {"flexprefill",
        "FlexPrefill, arXiv 2502.20766, section 3",
-       holding(0.9, select("mean", 64, Scope::kHead, 128, 512, Positions::kTrue)),
+       choosing(Choice::kTile, holding(0.9, select("mean", 64, Scope::kHead, 128, 512, Positions::kTrue))),
        {},
-       "reads as many blocks as hold 90 % of a head's attention by their mean keys, at most 4,096 tokens, at true "
-       "positions; each query chooses (not a tile of 128); answers are dense"},
+       "64 queries together read as many blocks as hold 90 % of a head's attention, by their mean and mean keys, at "
+       "most "
+       "4,096 tokens, at true positions; answers are dense"},
       {"moc", "Mixture of Contexts, arXiv 2508.21058, section 3",
        select("mean", 20, Scope::kHead, 64, 256, Positions::kTrue),
        select("mean", 20, Scope::kHead, 64, 256, Positions::kTrue),
        "every query its ranges by their mean keys, beside the first and the latest; ranges of 64 tokens, true "
        "positions"},
+      {"bestfirst", "Quest's bounds, arXiv 2406.10774, section 3, searched best first", stream(64, 1024),
+       choosing(Choice::kExact, select("minmax16", 32, Scope::kLayer, 64, 256)),
+       "the blocks whose best keys have the largest shares, exactly: keys are looked at until no bound promises more"},
       {"dca", "dual chunk attention (ChunkLlama), arXiv 2402.17463, section 3", dense(Positions::kChunk),
        dense(Positions::kChunk), "every key, at distances of at most 3/4 of the trained context"},
       {"selfextend", "Self-Extend, arXiv 2401.01325, section 3", dense(Positions::kGroup), dense(Positions::kGroup),
@@ -158,6 +166,11 @@ Slide slide_for(int64_t n_ctx, const Attention* attention) {
   if (whole < slide.sinks + 2 * kBlock) slide.sinks = 0;
   slide.window = std::max<int64_t>(0, whole - slide.sinks - kBlock);
   return slide;
+}
+
+const char* name_of(Choice choice) {
+  constexpr const char* kNames[] = {"query", "tile", "exact"};
+  return kNames[static_cast<size_t>(choice)];
 }
 
 std::span<const Policy> policies() { return table(); }
@@ -342,6 +355,13 @@ Result<std::shared_ptr<const Attention>> resolve_policy(const PolicyChoice& choi
     for (Reading* reading : {&made->ask, &made->read}) {
       if (reading->role == Role::kSelect) reading->index = find_index_kind(choice.index)->name;
     }
+  }
+  for (const Reading& reading : {made->ask, made->read}) {
+    if (reading.role != Role::kSelect || reading.choice != Choice::kExact) continue;
+    if (find_index_kind(reading.index)->reduce == IndexReduce::kBounds) continue;
+    return make_error(Code::kInvalidArgument,
+                      "{}: found index {}, wanted bounds (minmax, minmax16) for an exact choice", made->name,
+                      reading.index);
   }
   // A layer keeps one index: questions decide.
   if (made->ask.role == Role::kSelect && made->read.role == Role::kSelect) made->read.index = made->ask.index;

@@ -23,6 +23,14 @@
 namespace lcrun::attention {
 
 enum class Role : uint8_t { kDense, kStream, kSelect };
+// How blocks are chosen from their scores.
+//   query  each query for itself
+//   tile   the queries of a block of 64 together, by their mean (FlexPrefill's query-aware blocks, section 3.2): a 64th
+//          of the work. For text alone; a block is always planned as a whole (Session::alike)
+//   exact  each query for itself, by the best key of each block; the index gives bounds that say which blocks need not
+//          be looked at (best first)
+enum class Choice : uint8_t { kQuery, kTile, kExact };
+const char* name_of(Choice choice);            // "query", ...
 enum class Scope : uint8_t { kHead, kLayer };  // who shares a choice of blocks: queries of a KV head, or of a layer
 
 // What queries do in layers that see everything. Numbers of tokens are multiples of 64.
@@ -39,6 +47,7 @@ struct Reading {
   // Of each head's attention to the far blocks that the chosen ones must hold, as far as `blocks` allows (FlexPrefill's
   // cumulative coverage, Lai et al., arXiv 2502.20766, section 3.3); 0: as many blocks as there may be.
   double mass = 0;
+  Choice choice = Choice::kQuery;
 
   // First row of the window of a query at `pos`, a multiple of 64; 0 where sinks and window meet.
   int64_t window_begin(int64_t pos) const;
@@ -146,6 +155,8 @@ struct Attention {
   int64_t n_ctx_train = 0;
 
   bool asks(int64_t layer) const { return roles.looks_back.empty() || roles.looks_back[static_cast<size_t>(layer)]; }
+  // Do the queries of a block of text choose together?
+  bool reads_by_tile() const { return read.role == Role::kSelect && read.choice == Choice::kTile; }
   // Whose choice of blocks a layer takes.
   int64_t anchor_of(int64_t layer) const {
     return roles.plan_from.empty() ? layer : roles.plan_from[static_cast<size_t>(layer)];

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "src/attention/cached_keys.hpp"
 #include "src/attention/tile.hpp"
 #include "src/base/check.hpp"
 #include "src/base/parallel.hpp"
@@ -70,12 +71,13 @@ std::span<const Segment> lay_out(const Reading& reading, int64_t window_begin, i
   return segments.first(n);
 }
 
-// Tiles of queries from pos0 on, one each (and for each KV head that chooses apart).
+// Tiles of queries from pos0 on, `each` of them together (and for each KV head that chooses apart).
 class QueryTiles {
  public:
-  QueryTiles(const Reading& reading, int64_t pos0, int64_t n, int64_t scopes, Workspace& scratch)
+  QueryTiles(const Reading& reading, int64_t pos0, int64_t n, int64_t scopes, Workspace& scratch, int64_t each = 1)
       : reading_(reading),
         pos0_(pos0),
+        each_(each),
         scopes_(scopes),
         most_(static_cast<size_t>(reading.blocks + 2)),
         tiles_(scratch.take<PlanTile>(n * scopes)),
@@ -84,18 +86,19 @@ class QueryTiles {
   int64_t size() const { return static_cast<int64_t>(tiles_.size()); }
   // chosen: ascending
   void fill(int64_t tile, std::span<const int32_t> chosen) {
-    const int64_t query = tile / scopes_;
+    const int64_t query = tile / scopes_ * each_;
     const int64_t pos = pos0_ + query;
     PlanTile& out = tiles_[static_cast<size_t>(tile)];
-    out = {query, 1, reading_.scope == Scope::kHead ? tile % scopes_ : -1, {}};
+    out = {query, each_, reading_.scope == Scope::kHead ? tile % scopes_ : -1, {}};
     const auto room = segments_.subspan(static_cast<size_t>(tile) * most_, most_);
-    out.segments = lay_out(reading_, reading_.window_begin(pos), pos + 1, chosen, room);
+    out.segments = lay_out(reading_, reading_.window_begin(pos), pos + each_, chosen, room);
   }
   TilePlan plan() const { return {tiles_}; }
 
  private:
   const Reading& reading_;
   int64_t pos0_;
+  int64_t each_;
   int64_t scopes_;
   size_t most_;
   std::span<PlanTile> tiles_;
@@ -116,20 +119,39 @@ class Selection {
         n_threads_(n_threads),
         n_kv_heads_(params.layout.n_kv_heads),
         group_(params.n_heads / n_kv_heads_),
-        head_rows_(q.rows * group_),
+        n_choices_(reading.choice == Choice::kTile ? 1 : q.rows),
+        head_rows_(n_choices_ * group_),
         first_(std::max(reading.sinks, reading.gone_until) / kKvBlock),
         end_(std::max(first_, reading.window_begin(pos0 + q.rows - 1) / kKvBlock)),
         n_chunks_(ceil_div(end_ - first_, kChunkBlocks)) {}
 
-  TilePlan plan(Workspace& scratch, ChosenBlocks* keep);
+  Result<TilePlan> plan(Workspace& scratch, SelectionExtras& extras);
 
  private:
   int64_t end_of(int64_t query) const { return std::max(first_, reading_.window_begin(pos0_ + query) / kKvBlock); }
   int64_t n_scopes() const { return scopes_of(reading_, params_); }
-  void turn_queries(const IndexQueries& queries) const;
+  void turn_queries(const IndexQueries& queries, Workspace& scratch) const;
+  void turn_mean(int64_t head, std::span<float> memory, const IndexQueries& out) const;
   void score(const IndexQueries& queries, std::span<float> scores, Workspace& scratch) const;
-  void normalise(std::span<float> scores) const;
+  void normalise(std::span<float> scores, std::span<float> totals) const;
   void choose(std::span<float> scores, std::span<Candidate> best, std::span<int32_t> counts) const;
+  // Scores of all far blocks, and what was taken off them.
+  struct Scored {
+    const IndexQueries& queries;
+    std::span<const float> scores;
+    std::span<const float> totals;
+  };
+  Status best_first(const Scored& scored, int64_t tile, std::span<Candidate> best, size_t& found, Workspace& scratch,
+                    SelectionExtras& extras) const;
+  Status look_at(const Scored& scored, int64_t block, int64_t head, int64_t query, float& share,
+                 storage::Region& kv) const;
+  // body(row) for the rows of scores of a query and some KV heads.
+  template <class Body>
+  void for_rows_of(int64_t query, int64_t first_head, int64_t heads, const Body& body) const {
+    for (int64_t head = first_head; head < first_head + heads; ++head) {
+      for (int64_t g = 0; g < group_; ++g) body(static_cast<size_t>(head * head_rows_ + query * group_ + g));
+    }
+  }
   size_t enough(int64_t tile, std::span<const Candidate> merged, std::span<const float> scores) const;
 
   const Reading& reading_;
@@ -141,13 +163,38 @@ class Selection {
   const int n_threads_;
   const int64_t n_kv_heads_;
   const int64_t group_;
-  const int64_t head_rows_;  // of a KV head: queries times group
+  const int64_t n_choices_;  // queries that choose
+  const int64_t head_rows_;  // of a KV head: those times group
   const int64_t first_;      // far blocks of the last query
   const int64_t end_;
   const int64_t n_chunks_;
 };
 
-void Selection::turn_queries(const IndexQueries& queries) const {
+// The mean of all queries of a head's group, as if they stood where the last one does.
+void Selection::turn_mean(int64_t head, std::span<float> memory, const IndexQueries& out) const {
+  const kernels::OpSlots& ops = kernels::active().ops;
+  const int64_t width = group_ * params_.layout.k_dim;
+  float* const mean = memory.data();
+  float* const row = mean + width;
+  std::fill_n(mean, width, 0.0F);
+  for (int64_t t = 0; t < q_.rows; ++t) {
+    std::copy_n(q_.row(t) + head * width, width, row);
+    turn(params_.rotary, q_.rows - 1 - t, row, group_, params_.layout.k_dim);
+    ops.add_scaled(mean, row, 1.0F / static_cast<float>(q_.rows), width);
+  }
+  index_.turn_queries(mean, pos0_ + q_.rows - 1, params_.scale, out);
+}
+
+void Selection::turn_queries(const IndexQueries& queries, Workspace& scratch) const {
+  if (reading_.choice == Choice::kTile) {
+    const int64_t floats = 2 * group_ * params_.layout.k_dim;
+    const std::span<float> memory = scratch.take<float>(floats * n_kv_heads_);
+    parallel_for(n_threads_, n_kv_heads_, [&](int64_t head, int) {
+      turn_mean(head, memory.subspan(static_cast<size_t>(head * floats), static_cast<size_t>(floats)),
+                index_.part_of(queries, head * head_rows_, group_));
+    });
+    return;
+  }
   const int64_t n = n_kv_heads_ * q_.rows;
   parallel_for(n < 4 ? 1 : n_threads_, n, [&](int64_t task, int) {
     const int64_t head = task / q_.rows, t = task % q_.rows;
@@ -168,8 +215,8 @@ void Selection::score(const IndexQueries& queries, std::span<float> scores, Work
   });
 }
 
-// Scores become logarithms of shares.
-void Selection::normalise(std::span<float> scores) const {
+// Scores become logarithms of shares: `totals`, those of the sums of all blocks, are taken off.
+void Selection::normalise(std::span<float> scores, std::span<float> totals) const {
   const kernels::OpSlots& ops = kernels::active().ops;
   const int64_t far = end_ - first_;
   parallel_for(n_threads_, n_kv_heads_ * head_rows_, [&](int64_t row, int) {
@@ -178,6 +225,7 @@ void Selection::normalise(std::span<float> scores) const {
     if (n <= 0) return;
     const float top = ops.max_value(s, n);
     const auto total = static_cast<float>(std::log(ops.sum_exp(s, top, n))) + top;
+    totals[static_cast<size_t>(row)] = total;
     for (int64_t b = 0; b < n; ++b) s[b] -= total;
   });
 }
@@ -186,7 +234,7 @@ void Selection::normalise(std::span<float> scores) const {
 void Selection::choose(std::span<float> scores, std::span<Candidate> best, std::span<int32_t> counts) const {
   const int64_t far = end_ - first_;
   const int64_t heads = n_kv_heads_ / n_scopes();
-  parallel_for(n_threads_, q_.rows * n_scopes() * n_chunks_, [&](int64_t task, int) {
+  parallel_for(n_threads_, n_choices_ * n_scopes() * n_chunks_, [&](int64_t task, int) {
     const int64_t from = task % n_chunks_ * kChunkBlocks;
     const int64_t scope = task / n_chunks_ % n_scopes();
     const int64_t query = task / n_chunks_ / n_scopes();
@@ -207,6 +255,56 @@ void Selection::choose(std::span<float> scores, std::span<Candidate> best, std::
   });
 }
 
+// The largest shares of a tile's heads by the keys themselves. Blocks are looked at in the order of their bounds, until
+// what is found is no less than what the next one promises.
+Status Selection::best_first(const Scored& scored, int64_t tile, std::span<Candidate> best, size_t& found,
+                             Workspace& scratch, SelectionExtras& extras) const {
+  LCRUN_CHECK(extras.keys != nullptr);
+  const int64_t query = tile / n_scopes(), heads = n_kv_heads_ / n_scopes(), first_head = tile % n_scopes() * heads;
+  const int64_t far = end_ - first_, n = end_of(query) - first_;
+  const size_t mark = scratch.mark();
+  const auto order = scratch.take<Candidate>(far);
+  for (int64_t b = 0; b < n; ++b) {
+    float bound = kNone;
+    for_rows_of(query, first_head, heads, [&](int64_t row) { bound = std::max(bound, scored.scores[row * far + b]); });
+    order[static_cast<size_t>(b)] = {bound, static_cast<int32_t>(first_ + b)};
+  }
+  std::sort(order.begin(), order.begin() + n, is_better);
+  const auto most = static_cast<size_t>(reading_.blocks);
+  Status read;
+  for (const Candidate& next : order.first(static_cast<size_t>(n))) {
+    if (found == most && best[found - 1].share >= next.share) break;
+    float share = kNone;
+    for (int64_t head = first_head; read.has_value() && head < first_head + heads; ++head) {
+      read = look_at(scored, next.block, head, query, share, *extras.keys);
+      ++extras.looked_at;
+    }
+    if (!read.has_value()) break;
+    offer(best, found, most, {share, next.block});
+  }
+  scratch.release(mark);
+  return read;
+}
+
+// The best key's share in a block, of a KV head's queries; `share` keeps what is more.
+Status Selection::look_at(const Scored& scored, int64_t block, int64_t head, int64_t query, float& share,
+                          storage::Region& kv) const {
+  const int64_t dim = params_.layout.k_dim;
+  CachedKeys keys(params_, kv, pos0_, head);
+  LCRUN_TRY(keys.load(block));
+  for (int64_t g = 0; g < group_; ++g) {
+    const int64_t row = head * head_rows_ + query * group_ + g;
+    // Bounds are scored by the positive and the negative part of a query.
+    const float* parts = scored.queries.q + row * index_.row_dim();
+    float q[kernels::kMaxHeadDim], scores[kKvBlock];
+    for (int64_t d = 0; d < dim; ++d) q[d] = parts[d] + parts[dim + d];
+    turn(params_.rotary, block * kKvBlock, q, 1, dim);
+    keys.score(q, scores);
+    share = std::max(share, *std::max_element(scores, scores + kKvBlock) - scored.totals[static_cast<size_t>(row)]);
+  }
+  return {};
+}
+
 // How many of the best blocks hold the mass that is wanted of every head in a tile's scope.
 size_t Selection::enough(int64_t tile, std::span<const Candidate> merged, std::span<const float> scores) const {
   if (reading_.mass <= 0) return merged.size();
@@ -225,8 +323,10 @@ size_t Selection::enough(int64_t tile, std::span<const Candidate> merged, std::s
   return most;
 }
 
-TilePlan Selection::plan(Workspace& scratch, ChosenBlocks* keep) {
-  QueryTiles tiles(reading_, pos0_, q_.rows, n_scopes(), scratch);
+Result<TilePlan> Selection::plan(Workspace& scratch, SelectionExtras& extras) {
+  ChosenBlocks* const keep = extras.keep;
+  const int64_t each = q_.rows / n_choices_;
+  QueryTiles tiles(reading_, pos0_, n_choices_, n_scopes(), scratch, each);
   const int64_t n_tiles = tiles.size();
   const auto most = static_cast<size_t>(reading_.blocks);
   const auto chosen = scratch.take<int32_t>(reading_.blocks);
@@ -234,21 +334,25 @@ TilePlan Selection::plan(Workspace& scratch, ChosenBlocks* keep) {
   const auto counts = scratch.take<int32_t>(n_tiles * std::max<int64_t>(n_chunks_, 1));
   const auto merged = scratch.take<Candidate>(reading_.blocks);
   const size_t mark = scratch.mark();
+  const auto totals = scratch.take<float>(n_kv_heads_ * head_rows_);
+  IndexQueries queries{};
   // When all far blocks fit there is nothing to choose.
   const bool is_all = end_ - first_ <= reading_.blocks;
+  const bool is_exact = reading_.choice == Choice::kExact && !is_all;
   std::span<float> scores;
   if (!is_all) {
-    const IndexQueries queries = index_.take_queries(n_kv_heads_ * head_rows_, scratch);
+    queries = index_.take_queries(n_kv_heads_ * head_rows_, scratch);
     scores = scratch.take<float>(n_kv_heads_ * head_rows_ * (end_ - first_));
-    turn_queries(queries);
+    turn_queries(queries, scratch);
     score(queries, scores, scratch);
-    normalise(scores);
-    choose(scores, best, counts);
+    normalise(scores, totals);
+    if (!is_exact) choose(scores, best, counts);
   }
   for (int64_t tile = 0; tile < n_tiles; ++tile) {
     const int64_t query = tile / n_scopes();
     size_t n = 0;
-    for (int64_t chunk = 0; !is_all && chunk < n_chunks_; ++chunk) {
+    if (is_exact) LCRUN_TRY(best_first({queries, scores, totals}, tile, merged, n, scratch, extras));
+    for (int64_t chunk = 0; !is_all && !is_exact && chunk < n_chunks_; ++chunk) {
       const auto task = static_cast<size_t>(tile * n_chunks_ + chunk);
       const auto found = best.subspan(task * most, static_cast<size_t>(counts[task]));
       for (const Candidate& candidate : found) offer(merged, n, most, candidate);
@@ -258,7 +362,9 @@ TilePlan Selection::plan(Workspace& scratch, ChosenBlocks* keep) {
     for (int64_t b = first_; is_all && b < end_of(query); ++b) chosen[n++] = static_cast<int32_t>(b);
     std::sort(chosen.begin(), chosen.begin() + static_cast<int64_t>(n));
     tiles.fill(tile, chosen.first(n));
-    if (keep != nullptr) keep->put(pos0_ + query, tile % n_scopes(), chosen.first(n));
+    for (int64_t i = 0; keep != nullptr && i < each; ++i) {
+      keep->put(pos0_ + query * each + i, tile % n_scopes(), chosen.first(n));
+    }
   }
   scratch.release(mark);
   return tiles.plan();
@@ -293,19 +399,20 @@ std::span<const Segment> plan_everything(const Reading& reading, const Slide& sl
   return segments.first(n);
 }
 
-TilePlan plan_selection(const Reading& reading, const BlockIndex& index, const AttnParams& params,
-                        const storage::Region& rows, int64_t pos0, MatView q, Workspace& scratch, int n_threads,
-                        ChosenBlocks* keep) {
-  LCRUN_CHECK(q.rows <= kAskQueries);
-  return Selection(reading, index, params, rows, pos0, q, std::max(1, n_threads)).plan(scratch, keep);
+Result<TilePlan> plan_selection(const Reading& reading, const BlockIndex& index, const AttnParams& params,
+                                const storage::Region& rows, int64_t pos0, MatView q, Workspace& scratch, int n_threads,
+                                SelectionExtras& extras) {
+  LCRUN_CHECK(q.rows <= (reading.choice == Choice::kTile ? kKvBlock : kAskQueries));
+  return Selection(reading, index, params, rows, pos0, q, std::max(1, n_threads)).plan(scratch, extras);
 }
 
 TilePlan plan_taken_over(const Reading& reading, const ChosenBlocks& chosen, const AttnParams& params, int64_t pos0,
                          int64_t n, Workspace& scratch) {
   const int64_t scopes = scopes_of(reading, params);
-  QueryTiles tiles(reading, pos0, n, scopes, scratch);
+  const int64_t each = reading.choice == Choice::kTile ? n : 1;
+  QueryTiles tiles(reading, pos0, n / each, scopes, scratch, each);
   for (int64_t tile = 0; tile < tiles.size(); ++tile) {
-    tiles.fill(tile, chosen.at(pos0 + tile / scopes, tile % scopes));
+    tiles.fill(tile, chosen.at(pos0 + tile / scopes * each, tile % scopes));
   }
   return tiles.plan();
 }
@@ -332,12 +439,13 @@ uint64_t plan_scratch_bytes(const Attention& attention, const AttnParams& params
   const int64_t far = ceil_div(attention.n_ctx, kKvBlock);
   const int64_t chunks = ceil_div(far, kChunkBlocks) + 1;
   const int64_t floats = index.score_floats(queries * params.n_heads / params.layout.n_kv_heads);
-  const uint64_t selection = Workspace::bytes_of<PlanTile>(tiles) + Workspace::bytes_of<Segment>(tiles * (most + 2)) +
-                             Workspace::bytes_of<int32_t>(most) +
-                             Workspace::bytes_of<Candidate>(tiles * chunks * most) +
-                             Workspace::bytes_of<int32_t>(tiles * chunks) + Workspace::bytes_of<Candidate>(most) +
-                             Workspace::bytes_of<float>(rows * far) + index.queries_bytes(rows) +
-                             Workspace::bytes_of<float>(floats * std::max(1, n_threads));
+  const uint64_t selection =
+      Workspace::bytes_of<PlanTile>(tiles) + Workspace::bytes_of<Segment>(tiles * (most + 2)) +
+      Workspace::bytes_of<int32_t>(most) + Workspace::bytes_of<Candidate>(tiles * chunks * most) +
+      Workspace::bytes_of<int32_t>(tiles * chunks) + Workspace::bytes_of<Candidate>(most) +
+      Workspace::bytes_of<float>(rows * far) + index.queries_bytes(rows) +
+      Workspace::bytes_of<float>(2 * params.n_heads * params.layout.k_dim) + Workspace::bytes_of<float>(rows) +
+      Workspace::bytes_of<Candidate>(far) + Workspace::bytes_of<float>(floats * std::max(1, n_threads));
   return std::max(bytes, selection);
 }
 

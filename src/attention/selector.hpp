@@ -26,11 +26,17 @@ TilePlan plan_stream(const Reading& reading, int64_t pos0, int64_t n, Workspace&
 std::span<const Segment> plan_everything(const Reading& reading, const Slide& slide, int64_t end, Workspace& scratch);
 uint64_t everything_scratch_bytes(const Attention& attention);
 
-// Tiles for up to kAskQueries queries, one each (and for each KV head, if that is the scope). Queries as attention gets
-// them. What they choose goes into `keep`, too, unless it is null.  // q [n, n_heads * k_dim]
-TilePlan plan_selection(const Reading& reading, const BlockIndex& index, const AttnParams& params,
-                        const storage::Region& rows, int64_t pos0, MatView q, Workspace& scratch, int n_threads,
-                        ChosenBlocks* keep = nullptr);
+// Tiles for up to kAskQueries queries, one each (and for each KV head, if that is the scope), or one for up to 64 of a
+// block that choose together. Queries as attention gets them.  // q [n, n_heads * k_dim]
+struct SelectionExtras {
+  ChosenBlocks* keep = nullptr;     // where choices go, too
+  storage::Region* keys = nullptr;  // of the layer; for exact choices
+  int64_t looked_at = 0;            // parts of blocks (of a KV head) whose keys an exact choice has read
+};
+// Errors of reading keys.
+Result<TilePlan> plan_selection(const Reading& reading, const BlockIndex& index, const AttnParams& params,
+                                const storage::Region& rows, int64_t pos0, MatView q, Workspace& scratch, int n_threads,
+                                SelectionExtras& extras);
 // The same with the blocks that these queries chose in another layer.
 TilePlan plan_taken_over(const Reading& reading, const ChosenBlocks& chosen, const AttnParams& params, int64_t pos0,
                          int64_t n, Workspace& scratch);

@@ -6,14 +6,11 @@
 #include <cstring>
 
 #include "src/base/format.hpp"
+#include "src/base/large_pages.hpp"
+#include "src/base/slab_pool.hpp"
 
 namespace lcrun {
 
-namespace {
-
-constexpr size_t kLargePage = size_t{2} << 20;
-
-// Fresh zero pages that start at a large page; null if there are none.
 std::byte* map_large(size_t size_bytes) {
   const size_t reach = size_bytes + kLargePage;
   void* mapped = reach < size_bytes ? MAP_FAILED
@@ -27,10 +24,9 @@ std::byte* map_large(size_t size_bytes) {
   return first + before;
 }
 
-}  // namespace
-
 void AlignedBuffer::Free::operator()(std::byte* p) const {
   if (from == From::kSomebody) return;
+  if (from == From::kPool) return SlabPool::process().give(p, bytes, arena);
   if (from == From::kMapping) {
     munmap(p, bytes);
   } else {
@@ -42,7 +38,8 @@ void AlignedBuffer::Free::operator()(std::byte* p) const {
 Result<AlignedBuffer> AlignedBuffer::allocate(size_t size_bytes, size_t alignment, Arena arena) {
   LCRUN_ASSIGN(auto buffer, allocate_unwritten(size_bytes, alignment, arena));
   // What is mapped is fresh from the system.
-  if (buffer.size_ != 0 && buffer.data_.get_deleter().from == From::kHeap) std::memset(buffer.data(), 0, buffer.size_);
+  if (buffer.size_ != 0 && buffer.data_.get_deleter().from != From::kMapping)
+    std::memset(buffer.data(), 0, buffer.size_);
   return buffer;
 }
 
@@ -54,6 +51,13 @@ Result<AlignedBuffer> AlignedBuffer::allocate_unwritten(size_t size_bytes, size_
   const size_t rounded = (size_bytes + unit - 1) / unit * unit;
   if (rounded < size_bytes) return make_error(Code::kNoMemory, "cannot allocate {} bytes", size_bytes);
   if (rounded == 0) return buffer;
+  if ((arena == Arena::kCache || arena == Arena::kIndex) && alignment <= kCacheLine && SlabPool::fits(rounded)) {
+    if (std::byte* block = SlabPool::process().take(rounded, arena); block != nullptr) {
+      buffer.data_ = {block, Free(rounded, From::kPool, arena)};
+      buffer.size_ = rounded;
+      return buffer;
+    }
+  }
   MemoryBudget& budget = MemoryBudget::process();
   LCRUN_TRY(budget.take(arena, rounded));
   auto* data = large ? map_large(rounded) : static_cast<std::byte*>(std::aligned_alloc(alignment, rounded));

@@ -25,7 +25,7 @@ class AlignedBuffer {
   AlignedBuffer() = default;
   // Zero-filled memory aligned to `alignment` (a power of two); kNoMemory if there is none. From 2 MiB on it comes in
   // large pages where the system has them (a third more bytes a second when streamed), and takes up room page by page
-  // as it is first written.
+  // as it is first written. Blocks of a cache share such pages (SlabPool).
   // kNoMemory too where it would pass the process's cap.
   static Result<AlignedBuffer> allocate(size_t size_bytes, size_t alignment = kCacheLine,
                                         Arena arena = Arena::kBuffers);
@@ -44,7 +44,7 @@ class AlignedBuffer {
   }
 
  private:
-  enum class From : uint8_t { kHeap, kMapping, kSomebody };
+  enum class From : uint8_t { kHeap, kMapping, kPool, kSomebody };
   struct Free {
     Free() : bytes(0), from(From::kSomebody), arena(Arena::kBuffers) {}
     Free(size_t held, From whence, Arena counted) : bytes(held), from(whence), arena(counted) {}

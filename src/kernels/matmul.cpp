@@ -304,7 +304,21 @@ Result<std::shared_ptr<std::byte>> WeightArena::take(uint64_t bytes) {
   return std::shared_ptr<std::byte>(piece_, first);
 }
 
-Result<Weights> Weights::prepare(const TensorView& source, int n_threads, WeightArena* arena) {
+namespace {
+
+// Rows [first, end) of a matrix.
+TensorView rows_of(const TensorView& source, int64_t first, int64_t end) {
+  TensorView part = source;
+  part.data += static_cast<uint64_t>(first) * source.row_bytes;
+  part.ne = {source.cols(), end - first, 1, 1};
+  part.size_bytes = static_cast<uint64_t>(end - first) * source.row_bytes;
+  return part;
+}
+
+}  // namespace
+
+Result<Weights> Weights::prepare(const TensorView& source, int n_threads, WeightArena* arena,
+                                 const RowsPacked& packed_rows) {
   const quant::QuantOps* ops = quant::find_ops(source.dtype);
   const int kind = ops != nullptr ? kind_of(*ops) : -1;
   if (kind < 0) return quant::unsupported_type("weights", source.dtype);
@@ -324,11 +338,18 @@ Result<Weights> Weights::prepare(const TensorView& source, int n_threads, Weight
   }
   packer.packed = packed.get();
   constexpr int64_t kPanelsPerTask = 4;
-  parallel_for(n_threads, ceil_div(n_panels, kPanelsPerTask), [&](int64_t task, int) {
-    for (int64_t p = task * kPanelsPerTask; p < std::min(n_panels, (task + 1) * kPanelsPerTask); ++p) {
-      is_plain(kind) ? pack_plain_panel(packer, p) : pack_panel(packer, p);
-    }
-  });
+  constexpr uint64_t kSliceBytes = uint64_t{16} << 20;
+  const auto most = static_cast<int64_t>(kSliceBytes / (source.row_bytes * kPanelRows));
+  const int64_t slice = std::max<int64_t>(most, kPanelsPerTask * n_threads);
+  for (int64_t first = 0; first < n_panels; first += slice) {
+    const int64_t end = std::min(n_panels, first + slice);
+    parallel_for(n_threads, ceil_div(end - first, kPanelsPerTask), [&](int64_t task, int) {
+      for (int64_t p = first + task * kPanelsPerTask; p < std::min(end, first + (task + 1) * kPanelsPerTask); ++p) {
+        is_plain(kind) ? pack_plain_panel(packer, p) : pack_panel(packer, p);
+      }
+    });
+    if (packed_rows) packed_rows(rows_of(source, first * kPanelRows, std::min(source.rows(), end * kPanelRows)));
+  }
   return WeightsAccess::make(source, kind, packer.panel_bytes, std::move(packed), bytes);
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 
@@ -32,8 +33,11 @@ class WeightArena {
 class Weights {
  public:
   // `source` is 2-D in its native format: ne[0] = cols (inputs), ne[1] = rows (outputs). kUnsupported for types
-  // without a kernel, kNoMemory when the copy does not fit. The arena need not outlive the result.
-  static Result<Weights> prepare(const TensorView& source, int n_threads, WeightArena* arena = nullptr);
+  // without a kernel, kNoMemory when the copy does not fit. The arena need not outlive the result. `packed` is told of
+  // rows that are not needed any more, some megabytes at a time: source and copy are never in memory as a whole.
+  using RowsPacked = std::function<void(const TensorView& rows)>;
+  static Result<Weights> prepare(const TensorView& source, int n_threads, WeightArena* arena = nullptr,
+                                 const RowsPacked& packed = {});
   int64_t rows() const { return rows_; }
   int64_t cols() const { return cols_; }
   DType dtype() const { return dtype_; }

@@ -105,8 +105,9 @@ class AttentionMixer final : public TokenMixer {
                        const attention::Reading& reading, MatView q, int64_t pos0, MatView o) const;
   Status attend_everything(storage::LayerState& state, const StepContext& step, const attention::AttnParams& p,
                            const attention::Reading& reading, MatView q, int64_t pos0, MatView o) const;
-  attention::TilePlan choose(storage::LayerState& state, const StepContext& step, const attention::AttnParams& p,
-                             const attention::Reading& reading, MatView q, int64_t pos0) const;
+  Result<attention::TilePlan> choose(storage::LayerState& state, const StepContext& step,
+                                     const attention::AttnParams& p, const attention::Reading& reading, MatView q,
+                                     int64_t pos0) const;
   Status show(storage::LayerState& state, const StepContext& step, const attention::AttnParams& p,
               const attention::Reading& reading, const attention::TilePlan& plan, MatView q, int64_t pos0) const;
   Status load_inputs(const TensorLoader& tensors);
@@ -459,23 +460,24 @@ Status AttentionMixer::attend_everything(storage::LayerState& state, const StepC
 }
 
 // By this layer's index, or as the layer has chosen whose choice it takes over.
-attention::TilePlan AttentionMixer::choose(storage::LayerState& state, const StepContext& step,
-                                           const attention::AttnParams& p, const attention::Reading& reading, MatView q,
-                                           int64_t pos0) const {
+Result<attention::TilePlan> AttentionMixer::choose(storage::LayerState& state, const StepContext& step,
+                                                   const attention::AttnParams& p, const attention::Reading& reading,
+                                                   MatView q, int64_t pos0) const {
   const auto anchor = static_cast<size_t>(step.cache.attention->anchor_of(layer_));
   if (static_cast<int64_t>(anchor) != layer_) {
     return attention::plan_taken_over(reading, step.chosen[anchor], p, pos0, q.rows, *step.scratch);
   }
   const auto start = std::chrono::steady_clock::now();
-  attention::ChosenBlocks* keep = step.chosen.empty() ? nullptr : &step.chosen[anchor];
-  if (keep != nullptr && keep->bytes() == 0) keep = nullptr;
+  attention::SelectionExtras extras{.keys = &state.regions[0]};
+  if (!step.chosen.empty() && step.chosen[anchor].bytes() > 0) extras.keep = &step.chosen[anchor];
   const auto index = index_of(step.cache, p.rotary);
-  const auto plan =
-      attention::plan_selection(reading, *index, p, state.regions.back(), pos0, q, *step.scratch, step.n_threads, keep);
+  LCRUN_ASSIGN(const auto plan, attention::plan_selection(reading, *index, p, state.regions.back(), pos0, q,
+                                                          *step.scratch, step.n_threads, extras));
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
   step.stats->selector_seconds += taken.count();
   const int64_t far = reading.window_begin(pos0 + q.rows - 1) - std::max(reading.sinks, reading.gone_until);
   step.stats->scanned_bytes += far <= reading.blocks * storage::kBlockTokens ? 0 : index->bytes_of(far);
+  step.stats->scanned_bytes += extras.looked_at * static_cast<int64_t>(p.layout.head_bytes() / 2);
   return plan;
 }
 
@@ -484,10 +486,13 @@ Status AttentionMixer::attend_chosen(storage::LayerState& state, const StepConte
                                      int64_t pos0, MatView o) const {
   Workspace& scratch = *step.scratch;
   const size_t mark = scratch.mark();
-  for (int64_t row = 0; row < q.rows; row += attention::kAskQueries) {
-    const int64_t n = std::min(attention::kAskQueries, q.rows - row);
+  constexpr int64_t kBlock = storage::kBlockTokens;
+  for (int64_t row = 0, n = 0; row < q.rows; row += n) {
+    const int64_t most =
+        reading.choice == attention::Choice::kTile ? kBlock - (pos0 + row) % kBlock : attention::kAskQueries;
+    n = std::min(most, q.rows - row);
     const MatView queries{q.row(row), n, q.cols, q.stride};
-    const auto plan = choose(state, step, p, reading, queries, pos0 + row);
+    LCRUN_ASSIGN(const auto plan, choose(state, step, p, reading, queries, pos0 + row));
     count(step, plan, p, n);
     const MatView out{o.row(row), n, o.cols, o.stride};
     LCRUN_TRY(attention::execute(p, state.regions[0], plan, pos0 + row, queries, out, scratch, step.n_threads));

@@ -26,9 +26,7 @@ Result<TensorView> TensorLoader::view(std::string_view suffix, int64_t cols, int
 
 Result<kernels::Weights> TensorLoader::matrix(std::string_view suffix, int64_t rows, int64_t cols) const {
   LCRUN_ASSIGN(const TensorView source, view(suffix, cols, rows, 1));
-  auto weights = kernels::Weights::prepare(source, n_threads_, arena_);
-  file_.drop_pages(source);
-  return weights;
+  return kernels::Weights::prepare(source, n_threads_, arena_, [&](const TensorView& part) { file_.drop_pages(part); });
 }
 
 Result<std::vector<float>> TensorLoader::vector(std::string_view suffix, int64_t n) const {

@@ -9,6 +9,8 @@ constexpr Driver kDrivers[] = {
     {"rag", "AttentionRAG, arXiv 2503.10720, section 3",
      "keeps the passages of each chunk that the answer's first token attends to; compresses", read_rag},
     {"jrt", "Just read twice, arXiv 2407.05483, section 3", "asks, reads the text, and reads it again", read_jrt},
+    {"fold", "recursive summarising, arXiv 2109.10862, section 2",
+     "sums up windows, and what comes of them again, until little is left; a baseline", read_fold},
 };
 
 void append(std::vector<Token>& to, const std::vector<Token>& tokens) {

@@ -85,5 +85,6 @@ Result<DriverReading> lay_out(const DriverInput& input, std::span<const Passage>
 Result<DriverReading> read_retri(const DriverInput& input, DriverState& state);
 Result<DriverReading> read_jrt(const DriverInput& input, DriverState& state);
 Result<DriverReading> read_rag(const DriverInput& input, DriverState& state);
+Result<DriverReading> read_fold(const DriverInput& input, DriverState& state);
 
 }  // namespace lcrun::runtime

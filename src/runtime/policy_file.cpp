@@ -142,13 +142,16 @@ class Fields {
 // --- reading ---------------------------------------------------------------------------------------------------------
 
 Status read_reading(const Fields& fields, Reading& reading) {
-  LCRUN_TRY(fields.check({"role", "sinks", "window", "positions", "index", "blocks", "mass", "scope"}));
+  LCRUN_TRY(fields.check({"role", "sinks", "window", "positions", "index", "blocks", "mass", "scope", "choice"}));
   auto role = static_cast<size_t>(reading.role);
   auto positions = static_cast<size_t>(reading.positions.kind);
   auto scope = static_cast<size_t>(reading.scope);
   LCRUN_TRY(fields.choice("role", {"dense", "stream", "select"}, role));
   LCRUN_TRY(fields.choice("positions", {"true", "relay", "clip", "group", "chunk"}, positions));
   LCRUN_TRY(fields.choice("scope", {"head", "layer"}, scope));
+  auto choice = static_cast<size_t>(reading.choice);
+  LCRUN_TRY(fields.choice("choice", {"query", "tile", "exact"}, choice));
+  reading.choice = static_cast<attention::Choice>(choice);
   reading.role = static_cast<Role>(role);
   reading.positions = {static_cast<attention::Positions>(positions)};
   reading.scope = static_cast<Scope>(scope);
@@ -232,6 +235,8 @@ Status read_row(const Fields& fields, PolicyRows& rows) {
   if (read.has_value()) LCRUN_TRY(read_reading(*read, policy.read));
   LCRUN_ASSIGN(const auto ask, fields.object("ask"));
   if (ask.has_value()) LCRUN_TRY(read_reading(*ask, policy.ask));
+  if (policy.ask.choice == attention::Choice::kTile)
+    return fields.refused("ask.choice", "\"tile\"", "\"query\" or \"exact\": questions are asked token by token");
   LCRUN_ASSIGN(const auto layers, fields.object("layers"));
   if (layers.has_value()) LCRUN_TRY(read_layers(*layers, policy.layers));
   const bool both = policy.read.role == Role::kSelect && policy.ask.role == Role::kSelect;
@@ -304,6 +309,7 @@ Json json_of(const Reading& reading) {
   json["blocks"] = reading.blocks;
   if (reading.mass > 0) json["mass"] = reading.mass;
   json["scope"] = reading.scope == Scope::kHead ? "head" : "layer";
+  if (reading.choice != attention::Choice::kQuery) json["choice"] = attention::name_of(reading.choice);
   return json;
 }
 

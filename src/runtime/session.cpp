@@ -68,7 +68,8 @@ Result<Session> Session::open(std::shared_ptr<const model::Model> model, const S
   step.cache = chosen.cache;
   step.n_ctx = chosen.n_ctx;
   step.cancel = chosen.cancel;
-  step.max_rows = std::min(chosen.batch, chosen.n_ctx);
+  const bool by_tile = chosen.cache.attention != nullptr && chosen.cache.attention->reads_by_tile();
+  step.max_rows = std::min(by_tile ? std::max(chosen.batch, storage::kBlockTokens) : chosen.batch, chosen.n_ctx);
   step.n_threads = chosen.n_threads_batch;
   LCRUN_ASSIGN(session.prompt_step_, net.plan(step));
   step.max_rows = 1;
@@ -164,7 +165,20 @@ int64_t Session::alike(int64_t pos, int64_t n) const {
   const attention::Attention* attention = options_.cache.attention.get();
   if (attention == nullptr) return n;
   if (pos < attention->dense_until) n = std::min(n, attention->dense_until - pos);
-  return asked_.alike(pos, n);
+  n = asked_.alike(pos, n);
+  if (!attention->reads_by_tile() || asked_.contains(pos)) return n;
+  // Tokens of a block choose together: they are read together.
+  const int64_t whole = (pos + n) / storage::kBlockTokens * storage::kBlockTokens;
+  return whole > pos ? whole - pos : n;
+}
+
+// Text from `pos` on is about to be read: where a block of which a part was read as text alone must begin anew.
+int64_t Session::begin_of_tile(int64_t pos) const {
+  const attention::Attention* attention = options_.cache.attention.get();
+  if (attention == nullptr || !attention->reads_by_tile() || asked_.contains(pos)) return pos;
+  int64_t begin = pos;
+  while (begin % storage::kBlockTokens != 0 && begin > attention->dense_until && !asked_.contains(begin - 1)) --begin;
+  return begin;
 }
 
 std::string Session::attention_text() const { return attention() == nullptr ? "dense" : attention()->describe(); }
@@ -365,11 +379,13 @@ Result<std::span<const float>> Session::sync(std::span<const Token> prompt, cons
     return logits();
   }
   // The last token is always read again: its logits are wanted.
-  const int64_t keep = go_back_to(std::min(common, n - 1));
+  const int64_t same = std::min(common, n - 1);
+  const int64_t border = ask_from == kAskTail ? n - kAskTokens : ask_from;
+  const int64_t keep = go_back_to(same < border ? begin_of_tile(same) : same);
   reused_tokens_ = keep;
   LCRUN_TRY(check_room(n - keep));
   const int64_t news = ask_as_before(prompt, keep);
-  ask(std::max(news, ask_from == kAskTail ? n - kAskTokens : ask_from), n);
+  ask(std::max(news, border), n);
   LCRUN_TRY(append(prompt.subspan(static_cast<size_t>(keep)), progress, n));
   restored_tokens_ = {};
   return logits();

@@ -162,6 +162,7 @@ class Session {
   Result<MatView> forward(std::span<const Token> tokens, int64_t wanted);
   // Tokens from `pos` on, at most n and a batch, that attend alike; and whether they are asked.
   int64_t alike(int64_t pos, int64_t n) const;
+  int64_t begin_of_tile(int64_t pos) const;
   void ask(int64_t begin, int64_t end);
   int64_t ask_as_before(std::span<const Token> prompt, int64_t begin);
   Status read_lost_again();

@@ -68,6 +68,17 @@ class Reading(CliCase):
                                input=path.read_bytes(), capture_output=True, check=True)
         self.assertIn(b"Marzipan", piped.stdout)
 
+    def test_a_text_is_folded_into_notes_that_name_their_places(self):
+        path, notes = self.text(), self.dir / "notes.txt"
+        run = self.run_cli("-m", self.model("smollm2"), "-f", path, *self.options(), "--driver", "fold", "--driver-keep", "160",
+                           "--json", "--compress", notes)
+        report = json.loads(run.stdout)
+        self.assertLessEqual(report["driver"]["kept_tokens"], 160)
+        self.assertGreater(report["driver"]["text_tokens"], 500)
+        self.assertGreater(len(notes.read_text()), 40)
+        for citation in report["citations"]:
+            self.assertLessEqual(citation["last_byte"], path.stat().st_size)
+
     def test_a_chat_about_a_text_reads_it_meanwhile_and_shows_what_was_read(self):
         path = self.text()
         lines = f"{QUESTION}\n/context\nWhat did the baker do?\n/stats\n/clear\n{QUESTION}\n"

@@ -99,7 +99,8 @@ struct Indexed {
 
 struct Chosen {
   std::vector<std::vector<attention::Segment>> tiles;
-  std::vector<int64_t> heads;
+  std::vector<int64_t> heads;  // of tiles
+  int64_t looked_at = 0;
   bool operator==(const Chosen& other) const {
     if (heads != other.heads || tiles.size() != other.tiles.size()) return false;
     for (size_t i = 0; i < tiles.size(); ++i) {
@@ -121,9 +122,13 @@ Chosen choose(Indexed& made, const Reading& reading, int64_t pos0, std::vector<f
   attention.ask = reading;
   Workspace scratch;
   REQUIRE(scratch.reserve(attention::plan_scratch_bytes(attention, made.params, n, n_threads)).has_value());
-  const auto plan = attention::plan_selection(reading, *made.index, made.params, *made.rows, pos0,
-                                              {q.data(), n, width, width}, scratch, n_threads);
+  attention::SelectionExtras extras{.keys = &made.cache.region};
+  const auto planned = attention::plan_selection(reading, *made.index, made.params, *made.rows, pos0,
+                                                 {q.data(), n, width, width}, scratch, n_threads, extras);
+  REQUIRE(planned.has_value());
+  const attention::TilePlan& plan = *planned;
   Chosen out;
+  out.looked_at = extras.looked_at;
   for (const auto& tile : plan.tiles) {
     out.tiles.emplace_back(tile.segments.begin(), tile.segments.end());
     out.heads.push_back(tile.kv_head);
@@ -296,6 +301,80 @@ TEST_CASE("with room for all blocks a selection is dense attention, bit for bit"
       }
     }
   });
+}
+
+TEST_CASE("an exact choice has the blocks with the best keys, and need not look at all of them", "[attention]") {
+  for (const DType type : {DType::kF32, DType::kQ8_0, DType::kQ4_0}) {
+    for (const Scope scope : {Scope::kLayer, Scope::kHead}) {
+      Indexed made("minmax16", type, 4096), keys("scan8", DType::kF32, 4096);
+      // A few keys stand out, as they do in texts.
+      for (Indexed* one : {&made, &keys}) {
+        for (size_t i = 0; i < one->raw.size(); ++i) one->raw[i] *= i / 64 % 97 == 0 ? 3.0F : 0.3F;
+        one->build(4096);
+      }
+      const int64_t pos = 4095, far_end = 61;
+      const auto q = Random(21).row(made.params.n_heads * 32, -2, 2);
+      Reading exact = selecting("minmax16", 6, scope);
+      exact.choice = attention::Choice::kExact;
+      const auto plan = choose(made, exact, pos, q);
+      CAPTURE(static_cast<int>(type), static_cast<int>(scope), plan.looked_at);
+      CHECK(plan.looked_at < 2 * 60);
+      CHECK(plan.looked_at >= 6);
+      for (size_t tile = 0; tile < plan.tiles.size(); ++tile) {
+        const auto found = blocks_in(plan.tiles[tile], 1, far_end);
+        REQUIRE(found.size() == 6);
+        // By definition: best keys, less the logarithm of what the bounds of all blocks add up to.
+        const int64_t heads = scope == Scope::kHead ? 1 : 2, first = scope == Scope::kHead ? int64_t(tile) : 0;
+        std::vector<std::pair<double, int64_t>> share;
+        for (int64_t b = 1; b < far_end; ++b) share.push_back({-1e300, b});
+        for (int64_t head = first * 3; head < (first + heads) * 3; ++head) {
+          double total = 0;
+          for (int64_t b = 1; b < far_end; ++b) total += std::exp(made.reference(made.index->kind(), q, head, pos, b));
+          for (auto& [best, b] : share) {
+            best = std::max(best, keys.reference(keys.index->kind(), q, head, pos, b) - std::log(total));
+          }
+        }
+        std::sort(share.begin(), share.end(), std::greater<>());
+        for (const int64_t b : found) {
+          const auto entry = std::find_if(share.begin(), share.end(), [&](const auto& e) { return e.second == b; });
+          // The bounds are rounded to 8 bits, the cache to its format.
+          CHECK(entry->first > share[5].first - (type == DType::kF32 ? 0.05 : type == DType::kQ8_0 ? 0.1 : 0.6));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("queries that choose together choose as their mean does, at its last place", "[attention]") {
+  for (const char* kind : {"scan4", "sub8", "mean"}) {
+    for (const Scope scope : {Scope::kLayer, Scope::kHead}) {
+      for (const int64_t n : {1, 10, 64}) {
+        Indexed made(kind, DType::kQ8_0, 3000);
+        made.build(3000);
+        const int64_t width = made.params.n_heads * 32, pos0 = 2944;
+        const auto mean = Random(17).row(width, -2, 2), noise = Random(18).row(width, -2, 2);
+        const auto at = [&](std::vector<float> q, int64_t pos, float factor) {
+          for (size_t i = 0; i < q.size(); ++i) q[i] += factor * noise[i];
+          attention::turn(made.params.rotary, pos, q.data(), made.params.n_heads, 32);
+          return q;
+        };
+        std::vector<float> rows;
+        for (int64_t t = 0; t < n; ++t) {
+          const auto row = at(mean, pos0 + t, n == 1 ? 0.0F : t % 2 == 0 ? 2.0F : -2.0F);
+          rows.insert(rows.end(), row.begin(), row.end());
+        }
+        Reading together = selecting(kind, 5, scope);
+        together.choice = attention::Choice::kTile;
+        const auto plan = choose(made, together, pos0, rows);
+        const auto one = choose(made, selecting(kind, 5, scope), pos0 + n - 1, at(mean, pos0 + n - 1, 0));
+        const auto noisy = choose(made, selecting(kind, 5, scope), pos0 + n - 1, at(mean, pos0 + n - 1, -2));
+        CAPTURE(kind, n);
+        CHECK(plan == one);
+        CHECK((n == 1 || noisy != plan));
+        CHECK(choose(made, together, pos0, rows, 3) == plan);
+      }
+    }
+  }
 }
 
 TEST_CASE("a query chooses the same whoever is planned with it, on any number of threads", "[attention]") {

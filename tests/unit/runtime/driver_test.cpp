@@ -70,12 +70,14 @@ struct Rig {
   }
 };
 
-// What a reading has kept lies in the text where it says, in order.
-void check_places(const Rig& rig, const DriverReading& reading, const std::string& text) {
+// What a reading has kept lies in the text where it says, in order. Notes are no parts of it: they have its places alone.
+void check_places(const Rig& rig, const DriverReading& reading, const std::string& text, bool are_notes = false) {
   uint64_t end = 0;
   for (const PromptPassage& one : reading.passages) {
     CHECK(one.place.first_byte >= end);
     end = one.place.end_byte;
+    CHECK(one.place.last_line >= one.place.first_line);
+    if (are_notes) continue;
     const auto tokens = std::span(reading.prompt).subspan(size_t(one.begin), size_t(one.end - one.begin));
     CHECK(rig.bytes(tokens) == text.substr(one.place.first_byte, one.place.end_byte - one.place.first_byte));
   }
@@ -91,7 +93,7 @@ TEST_CASE("a driver's prompt is made of whole passages of the text, and ends wit
     for (const Driver& driver : drivers()) {
       CAPTURE(arch, driver.name);
       const DriverReading reading = rig.read(driver.name, text);
-      check_places(rig, reading, text);
+      check_places(rig, reading, text, driver.name == "fold");
       CHECK(std::vector<Token>(reading.prompt.begin() + reading.text_end, reading.prompt.end()) == *question);
       CHECK(reading.text_tokens > 1000);
       if (driver.name == "jrt") {
@@ -126,6 +128,24 @@ TEST_CASE("drivers that keep little need no more memory for a longer text", "[ru
     rig.read(driver, generated_prose(7, 9000));
     CHECK(rig.most_context == needed);
   }
+}
+
+TEST_CASE("notes of a folded text stand for all of it, and need little more room for a longer one",
+          "[runtime][driver]") {
+  Rig rig;
+  for (const size_t bytes : {3000, 30000}) {
+    const std::string text = generated_prose(9, bytes);
+    const DriverReading reading = rig.read("fold", text);
+    CHECK(reading.passages.front().place.first_byte == 0);
+    CHECK(reading.passages.back().place.end_byte == text.size());
+    for (size_t i = 1; i < reading.passages.size(); ++i) {
+      CHECK(reading.passages[i].place.first_byte == reading.passages[i - 1].place.end_byte);
+    }
+    CHECK(reading.kept_tokens <= 200);
+  }
+  const int64_t needed = rig.most_context;
+  rig.read("fold", generated_prose(9, 1000));
+  CHECK(rig.most_context == needed);
 }
 
 TEST_CASE("memories of earlier runs change nothing but the time", "[runtime][driver]") {

@@ -104,6 +104,8 @@ TEST_CASE("what is wrong in a policy file is said with its field, what was found
       {changed("\"blocks\": 32", "\"blocks\": 32, \"blocks\": 16"), "F: blocks", "twice"},
       {changed("sub8", "sub7"), "F: rows[0].ask.index", "scan4"},
       {changed("\"scope\": \"head\"", "\"scope\": 3"), "F: rows[0].ask.scope", "a text"},
+      {changed("\"blocks\": 32", "\"choice\": \"tile\""), "F: rows[0].ask.choice", "query"},
+      {changed("\"blocks\": 32", "\"positions\": \"nowhere\""), "F: rows[0].ask.positions", "chunk"},
       {changed("0,2-3", "0,,3"), "F: rows[0].layers.look_back", "0,,3"},
       {changed("\"layers\": \"3\"", "\"layers\": \"all\""), "F: rows[0].layers.plan_from.layers", "all"},
       {changed(", \"anchor\": 2", ""), "F: rows[0].layers.plan_from[0].anchor", "nothing"},

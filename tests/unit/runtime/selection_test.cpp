@@ -69,7 +69,8 @@ PagingOptions on_disk(uint64_t seed, storage::Fault fault, int per_thousand) {
   return paging;
 }
 
-const char* const kPolicyNames[] = {"stream", "select", "quest", "hip", "rekv", "recall", "flexprefill", "moc"};
+const char* const kPolicyNames[] = {"stream", "select",      "quest", "hip",      "rekv",
+                                    "recall", "flexprefill", "moc",   "bestfirst"};
 
 }  // namespace
 
@@ -126,6 +127,41 @@ TEST_CASE("past the trained context positions can be moved: the same bits, in me
       REQUIRE(split.sync({text.data(), 4133}, {}, INT64_MAX).has_value());
       CHECK(ask(split, text, 4900) == wanted.front());
       for (size_t i = 5000; i < tokens.size(); ++i) CHECK(slide(split, tokens[i]) == wanted[i - 4999]);
+    }
+  }
+}
+
+TEST_CASE("tokens that choose together are planned whole, wherever a text is split, edited or lost",
+          "[runtime][policy]") {
+  const auto tokens = some_tokens(2000);
+  auto edited = tokens;
+  edited[1234] = (edited[1234] + 1) % kTinyVocab;
+  for (const std::string arch : {"llama", "gemma2", "qwen3next"}) {
+    const auto model = load_tiny(arch);
+    for (const char* policy : {"recall", "flexprefill"}) {
+      CAPTURE(arch, policy);
+      auto options = options_of(policy);
+      auto whole = open_tiny_session(model, options);
+      REQUIRE(whole.attention()->reads_by_tile());
+      const auto wanted = ask(whole, tokens);
+      whole.clear();
+      const auto after_edit = ask(whole, edited);
+      CHECK(after_edit != wanted);
+      // Batches smaller than a block, pieces that end anywhere, a question in between.
+      options.batch = 10;
+      auto split = open_tiny_session(model, options);
+      for (const int64_t end : {1, 70, 128, 700, 701, 900}) {
+        REQUIRE(split.sync({tokens.data(), static_cast<size_t>(end)}, {}, INT64_MAX).has_value());
+      }
+      ask(split, std::span(tokens).first(1000), 930);
+      CHECK(ask(split, tokens) == wanted);
+      CHECK(ask(split, edited) == after_edit);
+      CHECK(ask(split, tokens) == wanted);
+      // What a disk loses is planned as it was.
+      options.paging = on_disk(5, storage::Fault::kFlipOnWrite, 20);
+      options.max_state_bytes = model->state_bytes(whole.options().cache, kTinyContext) / 2;
+      auto paged = open_tiny_session(model, options);
+      CHECK(ask(paged, tokens) == wanted);
     }
   }
 }
