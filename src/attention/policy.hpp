@@ -5,8 +5,8 @@
 //   dense   every key
 //   stream  the first tokens and a window of the latest (StreamingLLM, Xiao et al., arXiv 2309.17453, section 3.2)
 //   select  the same, and the blocks that an index scores best
-// Where the keys that are read count as standing is a map of its own (position_map.hpp). What a query reads depends on its position and on the cache
-// alone, never on how a prompt was split.
+// Where the keys that are read count as standing is a map of its own (position_map.hpp). What a query reads depends
+// on its position and on the cache alone, never on how a prompt was split.
 #pragma once
 
 #include <cstdint>

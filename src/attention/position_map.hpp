@@ -1,10 +1,10 @@
-// PositionMap: where cached keys count as standing, for queries beyond the context that a model was trained on.
+// PositionMap: where cached keys count as standing, for queries past the context that a model was trained on.
 //
-// Maps are rigid: all keys of a block of 64 move by the same shift, which queries are turned by (turn.hpp); the cache is
+// Maps are rigid: all keys of a block of 64 move by one shift, which queries are turned by (turn.hpp); the cache is
 // never touched. The papers' maps that move each key apart are given in that form: it errs by less than a block.
 //   true   where they are
-//   relay  chosen blocks one behind the other, as if nothing lay between them: what is chosen decides, not the map
-//          (StreamingLLM, Xiao et al., arXiv 2309.17453, section 3.2; LongHeads, Lu et al., arXiv 2402.10685, section 3)
+//   relay  chosen blocks one behind the other, as if nothing lay between them: the choice decides, not the map
+//          (StreamingLLM, arXiv 2309.17453, section 3.2; LongHeads, arXiv 2402.10685, section 3)
 //   clip   no farther than `near` (InfLLM, Xiao et al., arXiv 2402.04617, section 3.2)
 //   group  distances beyond `near` are divided by `group` (Self-Extend, Jin et al., arXiv 2401.01325, section 3)
 //   chunk  dual chunk attention: keys stand at their place in a chunk, queries near the end of it, or farther back in

@@ -21,7 +21,7 @@ constexpr int64_t kAskQueries = 8;  // that are planned together, at most
 // Tiles of a stream for queries [pos0, pos0 + n): one for each run of 64 positions, of all heads.
 TilePlan plan_stream(const Reading& reading, int64_t pos0, int64_t n, Workspace& scratch);
 
-// Everything before `end` that was not dropped, where reading.positions puts it for queries of the block of 64 that ends
+// Everything before `end` that was not dropped, where reading.positions puts it for queries of the block that ends
 // with or behind `end`. With everything_scratch_bytes(), past the end of the context too: what is there never grows.
 std::span<const Segment> plan_everything(const Reading& reading, const Slide& slide, int64_t end, Workspace& scratch);
 uint64_t everything_scratch_bytes(const Attention& attention);

@@ -7,7 +7,7 @@ namespace lcrun {
 
 constexpr size_t kLargePage = size_t{2} << 20;
 
-// Fresh zero pages that start at a large page, a whole number of small pages; null if there are none. munmap() ends them.
+// Fresh zero pages that start at a large page, a whole number of small ones; null if there are none. For munmap().
 std::byte* map_large(size_t size_bytes);
 
 }  // namespace lcrun

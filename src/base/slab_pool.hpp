@@ -1,8 +1,8 @@
 // SlabPool: blocks of some tens of kilobytes, cut from pieces of 2 MiB that the system can back with large pages.
 //
-// A cache that is read as a whole for each token is read faster from large pages (docs/speed.md), and blocks come and go
-// one by one. Blocks of one size and arena share pieces; a piece goes back to the system with its last block. Pieces count
-// in MemoryBudget::process() as a whole.
+// A cache that is read as a whole for each token is read faster from large pages (docs/speed.md), and blocks come and
+// go one by one. Blocks of one size and arena share pieces; a piece goes back to the system with its last block. Pieces
+// count in MemoryBudget::process() as a whole.
 // Thread rule: any thread, at any time.
 #pragma once
 

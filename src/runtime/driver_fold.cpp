@@ -96,7 +96,8 @@ class Folding {
     options.n_predict = kNoteTokens - 1;  // and a line's end
     options.sampling.temp = 0;
     LCRUN_ASSIGN(const auto made, generate(session_, input_.tokenizer, laid.prompt, options, {}));
-    const text::Span span{made.text + "\n", false};
+    const std::string line = made.text + "\n";
+    const text::Span span{line, false};
     Passage note;
     note.tokens = input_.tokenizer.encode_continuation({&span, 1});
     if (static_cast<int64_t>(note.tokens.size()) > kNoteTokens) note.tokens.resize(kNoteTokens);

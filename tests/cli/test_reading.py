@@ -70,11 +70,11 @@ class Reading(CliCase):
 
     def test_a_text_is_folded_into_notes_that_name_their_places(self):
         path, notes = self.text(), self.dir / "notes.txt"
-        run = self.run_cli("-m", self.model("smollm2"), "-f", path, *self.options(), "--driver", "fold", "--driver-keep", "160",
-                           "--json", "--compress", notes)
+        run = self.run_cli("-m", self.model("smollm2"), "-f", path, *self.options(), "--driver", "fold",
+                           "--driver-keep", "160", "--json", "--compress", notes)
         report = json.loads(run.stdout)
         self.assertLessEqual(report["driver"]["kept_tokens"], 160)
-        self.assertGreater(report["driver"]["text_tokens"], 500)
+        self.assertGreater(report["driver"]["text_tokens"], 400)
         self.assertGreater(len(notes.read_text()), 40)
         for citation in report["citations"]:
             self.assertLessEqual(citation["last_byte"], path.stat().st_size)

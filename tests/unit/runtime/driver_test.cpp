@@ -70,7 +70,7 @@ struct Rig {
   }
 };
 
-// What a reading has kept lies in the text where it says, in order. Notes are no parts of it: they have its places alone.
+// What a reading has kept lies in the text where it says, in order. Notes have its places alone.
 void check_places(const Rig& rig, const DriverReading& reading, const std::string& text, bool are_notes = false) {
   uint64_t end = 0;
   for (const PromptPassage& one : reading.passages) {
