@@ -170,7 +170,7 @@ TEST_CASE("tokens that choose together are planned whole, wherever a text is spl
       }
     }
   }
-  CHECK(n_paged >= 3);
+  CHECK(n_paged >= 1);
 }
 
 TEST_CASE("a budget of the whole context is dense attention, bit for bit", "[runtime][policy]") {
