@@ -56,8 +56,7 @@ const std::vector<Policy>& table() {
        choosing(Choice::kTile, holding(0.9, select("mean", 64, Scope::kHead, 128, 512, Positions::kTrue))),
        {},
        "64 queries together read as many blocks as hold 90 % of a head's attention, by their mean and mean keys, at "
-       "most "
-       "4,096 tokens, at true positions; answers are dense"},
+       "most 4,096 tokens, at true positions; answers are dense"},
       {"moc", "Mixture of Contexts, arXiv 2508.21058, section 3",
        select("mean", 20, Scope::kHead, 64, 256, Positions::kTrue),
        select("mean", 20, Scope::kHead, 64, 256, Positions::kTrue),
@@ -356,15 +355,15 @@ Result<std::shared_ptr<const Attention>> resolve_policy(const PolicyChoice& choi
       if (reading->role == Role::kSelect) reading->index = find_index_kind(choice.index)->name;
     }
   }
-  for (const Reading& reading : {made->ask, made->read}) {
-    if (reading.role != Role::kSelect || reading.choice != Choice::kExact) continue;
-    if (find_index_kind(reading.index)->reduce == IndexReduce::kBounds) continue;
-    return make_error(Code::kInvalidArgument,
-                      "{}: found index {}, wanted bounds (minmax, minmax16) for an exact choice", made->name,
-                      reading.index);
-  }
   // A layer keeps one index: questions decide.
   if (made->ask.role == Role::kSelect && made->read.role == Role::kSelect) made->read.index = made->ask.index;
+  for (const Reading* reading : {&made->ask, &made->read}) {
+    if (reading->role != Role::kSelect || reading->choice != Choice::kExact) continue;
+    if (find_index_kind(reading->index)->reduce == IndexReduce::kBounds) continue;
+    return make_error(Code::kInvalidArgument,
+                      "{}: found index {}, wanted bounds (minmax, minmax16) for an exact choice", made->name,
+                      reading->index);
+  }
   const auto is_plain = [](const Reading& reading) {
     return reading.role == Role::kDense && !reading.positions.moves();
   };

@@ -19,12 +19,13 @@ using attention::PolicyRows;
 
 bool same(const attention::Reading& a, const attention::Reading& b) {
   if (a.role != b.role) return false;
-  if (a.role == attention::Role::kDense) return true;
-  const bool alike =
-      a.sinks == b.sinks && a.window == b.window && a.positions.kind == b.positions.kind && a.choice == b.choice;
-  return a.role != attention::Role::kSelect
-             ? alike
-             : alike && a.index == b.index && a.blocks == b.blocks && a.scope == b.scope && a.mass == b.mass;
+  if (a.role == attention::Role::kDense) {
+    return a.positions.moves() == b.positions.moves() && (!a.positions.moves() || a.positions.kind == b.positions.kind);
+  }
+  const bool alike = a.sinks == b.sinks && a.window == b.window && a.positions.kind == b.positions.kind;
+  return a.role != attention::Role::kSelect ? alike
+                                            : alike && a.index == b.index && a.blocks == b.blocks &&
+                                                  a.scope == b.scope && a.mass == b.mass && a.choice == b.choice;
 }
 
 void check_rows(const PolicyRows& rows) {

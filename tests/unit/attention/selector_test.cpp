@@ -434,6 +434,15 @@ TEST_CASE("policies are completed for the heads of a model, and unknown names ar
   CHECK(extended("select", "none", narrow).value()->ask.positions.kind == Positions::kTrue);
   CHECK(extended("quest", "relay", narrow).value()->ask.positions.kind == Positions::kRelay);
   CHECK(extended("auto", "relay", narrow).value()->describe() == a->describe());
+  // An exact choice needs bounds, whoever decides on the index.
+  CHECK(resolve_policy({"bestfirst", "auto", 0, "scan4"}, narrow).error().code == Code::kInvalidArgument);
+  auto exact_text = std::make_shared<attention::PolicyRows>();
+  exact_text->rows.push_back({"exact-text", "", a->ask, a->ask, ""});
+  exact_text->rows.back().read.index = "minmax16";
+  exact_text->rows.back().read.choice = attention::Choice::kExact;
+  attention::PolicyChoice exact_prefill{"select", "exact-text"};
+  exact_prefill.rows = exact_text;
+  CHECK(resolve_policy(exact_prefill, narrow).error().code == Code::kInvalidArgument);
   CHECK(extended("dense", "relay", narrow).error().code == Code::kInvalidArgument);
   for (const auto& policy : attention::policies()) {
     for (const auto& shape : {narrow, wide}) {
