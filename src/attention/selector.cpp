@@ -149,7 +149,7 @@ class Selection {
   template <class Body>
   void for_rows_of(int64_t query, int64_t first_head, int64_t heads, const Body& body) const {
     for (int64_t head = first_head; head < first_head + heads; ++head) {
-      for (int64_t g = 0; g < group_; ++g) body(static_cast<size_t>(head * head_rows_ + query * group_ + g));
+      for (int64_t g = 0; g < group_; ++g) body(head * head_rows_ + query * group_ + g);
     }
   }
   size_t enough(int64_t tile, std::span<const Candidate> merged, std::span<const float> scores) const;
@@ -241,12 +241,10 @@ void Selection::choose(std::span<float> scores, std::span<Candidate> best, std::
     const int64_t n = std::min(kChunkBlocks, end_of(query) - first_ - from);
     float share[kChunkBlocks];
     std::fill_n(share, kChunkBlocks, kNone);
-    for (int64_t head = scope * heads; head < (scope + 1) * heads; ++head) {
-      for (int64_t g = 0; g < group_; ++g) {
-        const float* s = scores.data() + (head * head_rows_ + query * group_ + g) * far + from;
-        for (int64_t b = 0; b < n; ++b) share[b] = std::max(share[b], s[b]);
-      }
-    }
+    for_rows_of(query, scope * heads, heads, [&](int64_t row) {
+      const float* s = scores.data() + row * far + from;
+      for (int64_t b = 0; b < n; ++b) share[b] = std::max(share[b], s[b]);
+    });
     const auto most = static_cast<size_t>(reading_.blocks);
     const auto mine = best.subspan(static_cast<size_t>(task) * most, most);
     size_t found = 0;
@@ -266,7 +264,8 @@ Status Selection::best_first(const Scored& scored, int64_t tile, std::span<Candi
   const auto order = scratch.take<Candidate>(far);
   for (int64_t b = 0; b < n; ++b) {
     float bound = kNone;
-    for_rows_of(query, first_head, heads, [&](int64_t row) { bound = std::max(bound, scored.scores[row * far + b]); });
+    for_rows_of(query, first_head, heads,
+                [&](int64_t row) { bound = std::max(bound, scored.scores.data()[row * far + b]); });
     order[static_cast<size_t>(b)] = {bound, static_cast<int32_t>(first_ + b)};
   }
   std::sort(order.begin(), order.begin() + n, is_better);
@@ -311,15 +310,13 @@ size_t Selection::enough(int64_t tile, std::span<const Candidate> merged, std::s
   const int64_t query = tile / n_scopes(), heads = n_kv_heads_ / n_scopes();
   const int64_t first = tile % n_scopes() * heads;
   size_t most = 0;
-  for (int64_t head = first; head < first + heads; ++head) {
-    for (int64_t g = 0; g < group_; ++g) {
-      const float* s = scores.data() + (head * head_rows_ + query * group_ + g) * (end_ - first_);
-      double sum = 0;
-      size_t n = 0;
-      while (n < merged.size() && sum < reading_.mass) sum += std::exp(double(s[merged[n++].block - first_]));
-      most = std::max(most, n);
-    }
-  }
+  for_rows_of(query, first, heads, [&](int64_t row) {
+    const float* s = scores.data() + row * (end_ - first_);
+    double sum = 0;
+    size_t n = 0;
+    while (n < merged.size() && sum < reading_.mass) sum += std::exp(double(s[merged[n++].block - first_]));
+    most = std::max(most, n);
+  });
   return most;
 }
 

@@ -4,8 +4,6 @@
 
 #include <algorithm>
 
-#include "src/base/large_pages.hpp"
-
 namespace lcrun {
 
 SlabPool& SlabPool::process() {

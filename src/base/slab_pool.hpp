@@ -14,13 +14,14 @@
 #include <utility>
 #include <vector>
 
+#include "src/base/large_pages.hpp"
 #include "src/base/memory_budget.hpp"
 
 namespace lcrun {
 
 class SlabPool {
  public:
-  static constexpr size_t kPieceBytes = size_t{2} << 20;
+  static constexpr size_t kPieceBytes = kLargePage;
   // The pool of the process, which is never destroyed: blocks may outlive everything else.
   static SlabPool& process();
 

@@ -48,10 +48,6 @@ std::string full_help(const OptionRow& row) {
   if (!fallback.empty()) text += format(" (default {})", fallback);
   const std::string shorthand = shorthand_of(row);
   if (!shorthand.empty()) text += format("; {}", shorthand);
-  if (row.available == "-")
-    text += " [not available in this version]";
-  else if (!row.available.empty())
-    text += format(" [this version: {}]", choices_text(row.available));
   return text;
 }
 

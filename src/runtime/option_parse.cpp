@@ -96,19 +96,6 @@ Status set_value(const OptionRow& row, std::string_view text, Options& options) 
   return make_error(Code::kInternal, "option {} has no kind", row.name);
 }
 
-// Refuses values that are legal but belong to a later version, rather than ignoring them.
-Status check_available(const Options& options) {
-  for (const OptionRow& row : option_rows()) {
-    if (row.available.empty()) continue;
-    const std::string value = option_value_text(row, options);
-    if (row.available == "-" ? value.empty() : is_choice(value, row.available)) continue;
-    const std::string supported = row.available == "-" ? "leaving it out" : choices_text(row.available);
-    return make_error(Code::kUnsupported, "--{} {}: not available in this version; supported: {}", row.name, value,
-                      supported);
-  }
-  return {};
-}
-
 Status check_together(const Options& options) {
   const int constraints = static_cast<int>(!options.grammar.empty()) + static_cast<int>(!options.grammar_file.empty()) +
                           static_cast<int>(!options.json_schema.empty()) +
@@ -175,8 +162,7 @@ class Parser {
       return make_error(Code::kInvalidArgument, "found {} arguments, wanted {}; usage: lcrun {} {}", found,
                         command_.min_positionals, command_.name, command_.usage);
     }
-    LCRUN_TRY(check_together(parsed_.options));
-    return check_available(parsed_.options);
+    return check_together(parsed_.options);
   }
 
   bool wants_help() const { return parsed_.wants_help; }
@@ -317,7 +303,6 @@ Status change_option(const CommandInfo& command, std::string_view name, std::str
     Options changed = options;
     const Status set = set_value(row, value, changed);
     if (!set.has_value()) return bad_option(format("--{}", name), set.error());
-    LCRUN_TRY(check_available(changed));
     options = std::move(changed);
     return {};
   }

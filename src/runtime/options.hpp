@@ -194,10 +194,7 @@ struct OptionRow {
   std::string_view help;      // a sentence without its full stop; the default is added
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();
-  std::string_view choices = {};  // kChoice: "auto|dense"; what the option may be
-  // What this version can do, where that is less than `choices`: any other allowed value is refused with
-  // kUnsupported. For kText: "" in here would mean all, so "-" means no value at all.
-  std::string_view available = {};
+  std::string_view choices = {};     // kChoice: "auto|dense"; what the option may be
   std::string_view bare_value = {};  // value when the next argument is missing or not one of `choices` (-fa)
   std::string_view llama_env = {};   // the name llama.cpp gives it in the environment
   std::string_view group = {};       // heading in help; empty = same as the row before
