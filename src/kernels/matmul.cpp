@@ -36,6 +36,7 @@ struct WeightsAccess {
     return reinterpret_cast<const uint8_t*>(w.packed_.get()) + p * w.panel_bytes_;
   }
   static std::byte* quantized(const Activations& x) { return const_cast<std::byte*>(x.quantized_.data()); }
+  static uint32_t planes(const Activations& x) { return x.planes_; }
 };
 
 namespace {
@@ -185,7 +186,7 @@ Status check_source(const TensorView& source, const quant::TypeInfo& type) {
 
 // --- activations -------------------------------------------------------------------------------------------------
 // The group of rows [16 g, 16 g + width) inside the quantised buffer.
-Group group_at(std::byte* base, int64_t g, int64_t n_rows, int64_t n_steps) {
+Group group_at(std::byte* base, int64_t g, int64_t n_rows, int64_t n_steps, uint32_t planes) {
   Group group{};
   group.width = std::min<int64_t>(kGroupRows, n_rows - g * kGroupRows);
   std::byte* at = base + g * kGroupRows * n_steps * kGroupBytesPerRowStep;
@@ -197,9 +198,10 @@ Group group_at(std::byte* base, int64_t g, int64_t n_rows, int64_t n_steps) {
   };
   group.q = reinterpret_cast<int8_t*>(take(cells * kStep));
   group.d = reinterpret_cast<float*>(take(cells * 4));
-  group.sums32 = reinterpret_cast<float*>(take(cells * 4));
-  group.sums16 = reinterpret_cast<float*>(take(cells * 8));
+  if ((planes & kSums32) != 0) group.sums32 = reinterpret_cast<float*>(take(cells * 4));
+  if ((planes & kSums16) != 0) group.sums16 = reinterpret_cast<float*>(take(cells * 8));
   for (int i = 0; i < kStartPlaneCount; ++i) {
+    if ((planes & start_bit(i)) == 0) continue;
     group.start[i] = reinterpret_cast<int32_t*>(take(cells * 4 * (kStep / kStartPlanes[i].sub_block)));
   }
   return group;
@@ -249,7 +251,8 @@ void run_packed(const Region& region, const Activations& x, const Kernels& table
   tile.bias = region.job->bias != nullptr ? region.job->bias + region.first_panel * kPanelRows : nullptr;
   Group groups[kMostGroups];
   for (int64_t row = region.first_row; row < region.last_row; row += kGroupRows) {
-    groups[tile.n_groups++] = group_at(WeightsAccess::quantized(x), row / kGroupRows, x.x().rows, tile.n_steps);
+    groups[tile.n_groups++] = group_at(WeightsAccess::quantized(x), row / kGroupRows, x.x().rows, tile.n_steps,
+                                       WeightsAccess::planes(x));
   }
   tile.groups = groups;
   tile.y = region.job->y.row(region.first_row) + region.first_panel * kPanelRows;
@@ -369,16 +372,17 @@ void Activations::set(MatView x) {
   block_ = 0;
 }
 
-void Activations::quantize(int64_t block, int n_threads) {
-  if (block == block_) return;
+void Activations::quantize(int64_t block, uint32_t planes, int n_threads) {
+  if (block == block_ && (planes & ~planes_) == 0) return;
   block_ = block;
+  planes_ = planes;
   const Kernels& table = active();
   const int64_t n_steps = ceil_div(x_.cols, kStep);
   constexpr int64_t kValuesPerTask = 32768;  // some 10 us
   const int64_t rows_per_task = std::max<int64_t>(1, kValuesPerTask / std::max<int64_t>(1, x_.cols));
   parallel_for(n_threads, ceil_div(x_.rows, rows_per_task), [&](int64_t task, int) {
     for (int64_t r = task * rows_per_task; r < std::min(x_.rows, (task + 1) * rows_per_task); ++r) {
-      const Group group = group_at(quantized_.data(), r / kGroupRows, x_.rows, n_steps);
+      const Group group = group_at(quantized_.data(), r / kGroupRows, x_.rows, n_steps, planes_);
       table.matmul.quantize(x_.row(r), x_.cols, block / kStep, r % kGroupRows, group);
     }
   });
@@ -418,17 +422,20 @@ void matmul(std::span<const MatmulJob> jobs, Activations& x, int n_threads) {
   const int64_t n_rows = x.x().rows;
   if (n_rows == 0) return;
   bool wanted[std::size(kActivationBlocks)] = {};
+  uint32_t planes[std::size(kActivationBlocks)] = {};
   for (const MatmulJob& job : jobs) {
     LCRUN_CHECK(job.weights->cols() == x.x().cols);
     LCRUN_CHECK(job.y.rows >= n_rows && (n_rows == 1 || job.y.stride >= job.weights->rows()));
     for (size_t i = 0; i < std::size(wanted); ++i) {
-      wanted[i] = wanted[i] || activation_block(*job.weights) == kActivationBlocks[i];
+      if (activation_block(*job.weights) != kActivationBlocks[i]) continue;
+      wanted[i] = true;
+      if (kActivationBlocks[i] != kNotQuantized) planes[i] |= planes_of(kPackings[WeightsAccess::kind(*job.weights)]);
     }
   }
   for (size_t i = 0; i < std::size(wanted); ++i) {
     if (!wanted[i]) continue;
     const int64_t block = kActivationBlocks[i];
-    if (block != kNotQuantized) x.quantize(block, n_threads);
+    if (block != kNotQuantized) x.quantize(block, planes[i], n_threads);
     multiply_jobs(jobs, block, x, n_threads);
   }
 }

@@ -70,12 +70,13 @@ class Activations {
  private:
   friend struct WeightsAccess;
   friend void matmul(std::span<const MatmulJob> jobs, Activations& x, int n_threads);
-  // Quantises x in blocks of `block` inputs, unless it is so already.
-  void quantize(int64_t block, int n_threads);
+  // Quantises x in blocks of `block` inputs, with what kernels read besides (planes_of()), unless it is so already.
+  void quantize(int64_t block, uint32_t planes, int n_threads);
 
   MatView x_;
   AlignedBuffer quantized_;
   int64_t block_ = 0;  // of what quantized_ holds; 0 = nothing of x
+  uint32_t planes_ = 0;
   int64_t max_rows_ = 0;
   int64_t max_cols_ = 0;
 };

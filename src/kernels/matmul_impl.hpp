@@ -403,10 +403,13 @@ void quantize_row(const float* x, int64_t cols, int64_t steps, int64_t row, cons
     quantize_step<B>(in, scale, g.q + ((step / steps * g.width + row) * steps + step % steps) * kStep, sums);
     const float d = scale.d;
     g.d[at] = d;
-    g.sums32[at] = d * static_cast<float>(sums[0] + sums[1]);
-    g.sums16[2 * at] = d * static_cast<float>(sums[0]);
-    g.sums16[2 * at + 1] = d * static_cast<float>(sums[1]);
+    if (g.sums32 != nullptr) g.sums32[at] = d * static_cast<float>(sums[0] + sums[1]);
+    if (g.sums16 != nullptr) {
+      g.sums16[2 * at] = d * static_cast<float>(sums[0]);
+      g.sums16[2 * at + 1] = d * static_cast<float>(sums[1]);
+    }
     for (int i = 0; i < kStartPlaneCount; ++i) {
+      if (g.start[i] == nullptr) continue;
       const int32_t zero_point = kStartPlanes[i].zero_point;
       if (kStartPlanes[i].sub_block == kStep) {
         g.start[i][at] = kSumStart - zero_point * (sums[0] + sums[1]);

@@ -92,8 +92,21 @@ constexpr int start_plane_of(const Packing& p) {
 // Activations of a row that lie together: those of a run.
 constexpr int row_bytes(const Packing& p) { return kStep * run_steps(p); }
 
+// What a kernel reads of a group besides codes and scales, as bits: only that is written (each is a line of memory a step
+// that 16 rows share).
+constexpr uint32_t kSums32 = 1;
+constexpr uint32_t kSums16 = 2;
+constexpr uint32_t start_bit(int plane) { return 4U << plane; }
+constexpr uint32_t planes_of(const Packing& p) {
+  uint32_t planes = 0;
+  if (p.has_offset()) planes |= sub_blocks(p) == 1 ? kSums32 : kSums16;
+  if (p.zero_point != 0) planes |= start_bit(start_plane_of(p));
+  return planes;
+}
+
 // One group of activation rows, quantised in blocks of 32 or 256 (whose steps then have equal d): x ~ d * q with
 // d = max |x| / 127. A block that holds NaN or infinity has q = 0 and d = NaN, so that every product of the row is NaN.
+// Null: not among the planes that were wanted.
 struct Group {
   int64_t width;                     // rows
   int8_t* q;                         // [n_steps / steps, width, 32 * steps], where a block has `steps` steps: 1 or 8

@@ -65,7 +65,8 @@ bool SharedReading::has_room(int64_t most_read) const {
   const uint64_t cap = session_.options().max_state_bytes;
   // Frames of a page store are what they are; what does not fit goes to the disk.
   if (cap == 0 || session_.page_store() != nullptr) return true;
-  return session_.model().state_bytes(session_.options().cache, n_late_ + most_read) <= cap;
+  const uint64_t forks = (forks_.size() + 1) * bytes_of_fork(session_);
+  return session_.model().state_bytes(session_.options().cache, n_late_ + most_read) + forks <= cap;
 }
 
 void SharedReading::choose_forks(std::span<const EvalCase> cases, size_t most) {
@@ -122,6 +123,8 @@ const storage::SequenceState& SharedReading::state_of(int64_t tokens) const {
 
 Status SharedReading::read(const ProgressCallback& progress) {
   states_.clear();
+  // Forks are what cases go back to, and need the memory.
+  if (session_.options().max_state_bytes != 0) session_.forget_marks();
   std::vector<int64_t> stops = forks_;
   stops.push_back(n_late_);
   for (const int64_t stop : stops) {

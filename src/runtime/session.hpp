@@ -96,6 +96,8 @@ class Session {
   uint64_t state_bytes() const { return state_.memory_bytes(); }
   uint64_t buffer_bytes() const;
   uint64_t mark_bytes() const { return state_.mark_bytes(); }
+  // From now on an edited prompt is read from its beginning where a layer has a window, and no memory is kept for that.
+  void forget_marks() { state_.keep_marks(0); }
   // What queries that were not dense have read so far; the policy they follow (null: dense).
   attention::AttentionStats attention_stats() const;
   const attention::Attention* attention() const { return options_.cache.attention.get(); }

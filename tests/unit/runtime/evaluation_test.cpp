@@ -6,6 +6,7 @@
 #include <set>
 
 #include "src/kernels/ops.hpp"
+#include "src/runtime/eval_sharing.hpp"
 #include "tests/support/memory_files.hpp"
 #include "tests/support/tiny_session.hpp"
 
@@ -210,6 +211,28 @@ TEST_CASE("a case's result is its own, whatever ran before it", "[runtime][eval]
       const bool shares = std::string(arch) == "gemma3";
       CHECK((read < evaluation->tokens_to_read("dense", {}) / 2) == shares);
     }
+  }
+}
+
+TEST_CASE("under a cap a shared reading leaves memory for its forks", "[runtime][eval]") {
+  Tiny tiny("gemma3");
+  EvalRequest request = request_for("passkey");
+  request.lengths = {2000};
+  const auto haystack = Haystack::create(*tiny.tokenizer, std::string(15000, 'x'), "text", 2000);
+  REQUIRE(haystack.has_value());
+  const auto batches = hidden_cases(request, *tiny.tokenizer, tiny.layout(), *haystack);
+  REQUIRE(batches.has_value());
+  const std::vector<EvalCase> cases = all_cases(*batches);
+  for (const uint64_t cap : {uint64_t{0}, uint64_t{1} << 30, uint64_t{1} << 16}) {
+    CAPTURE(cap);
+    auto session = tiny.opener()(3000);
+    REQUIRE(session.has_value());
+    REQUIRE(session->limit_state(cap).has_value());
+    SharedReading sharing(*session, cases);
+    CHECK(sharing.is_worth_it() == (cap != uint64_t{1} << 16));
+    if (!sharing.is_worth_it()) continue;
+    REQUIRE(sharing.read({}).has_value());
+    CHECK((session->mark_bytes() == 0) == (cap != 0));
   }
 }
 
