@@ -221,7 +221,7 @@ constexpr int64_t kMostGroups = 32;  // of a task: 512 rows
 Split choose_split(std::span<const MatmulJob> jobs, int64_t n_rows, int64_t cols, int n_threads) {
   constexpr int64_t kLeastTask = int64_t{1} << 18;
   constexpr int64_t kTasksPerThread = 8;
-  constexpr int64_t kMostPanels = 4;  // with many rows: what stays in the level 2 cache beside a group of rows
+  constexpr int64_t kMostPanels = 6;  // with many rows: what stays in the level 2 cache beside a group of rows
   const int64_t n_groups = ceil_div(n_rows, kGroupRows);
   int64_t cells = 0;
   for (const MatmulJob& job : jobs) cells += ceil_div(job.weights->rows(), kPanelRows) * n_groups;
@@ -251,8 +251,8 @@ void run_packed(const Region& region, const Activations& x, const Kernels& table
   tile.bias = region.job->bias != nullptr ? region.job->bias + region.first_panel * kPanelRows : nullptr;
   Group groups[kMostGroups];
   for (int64_t row = region.first_row; row < region.last_row; row += kGroupRows) {
-    groups[tile.n_groups++] = group_at(WeightsAccess::quantized(x), row / kGroupRows, x.x().rows, tile.n_steps,
-                                       WeightsAccess::planes(x));
+    groups[tile.n_groups++] =
+        group_at(WeightsAccess::quantized(x), row / kGroupRows, x.x().rows, tile.n_steps, WeightsAccess::planes(x));
   }
   tile.groups = groups;
   tile.y = region.job->y.row(region.first_row) + region.first_panel * kPanelRows;

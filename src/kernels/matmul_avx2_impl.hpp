@@ -95,6 +95,7 @@ struct MatmulBackend {
   template <int Kind>
   using Codes = PairCodes<Bytes256, Kind>;
 #endif
+  static constexpr bool kHasWide = false;
   static constexpr int joint_vectors(int tile) { return tile == 1 ? 2 : 1; }
 
   template <int Kind>

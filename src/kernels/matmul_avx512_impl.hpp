@@ -76,11 +76,23 @@ struct MatmulBackend {
   // than to unpack the codes twice for 8 and 8 rows.
   static constexpr int kMaxTile = 16;
   static constexpr int kChains = 16;
+  static constexpr bool kHasWide = true;
   template <int Kind>
   using Codes = VnniCodes<Bytes512, Kind>;
+  static I load_codes(const uint8_t* p) { return _mm512_load_si512(p); }
+  static I broadcast4(const int8_t* p) { return Bytes512::broadcast4(p); }
+  static I dot4(I sum, I codes, I q) { return _mm512_dpbusd_epi32(sum, codes, q); }
+  template <int Kind>
+  static void unpack_unsigned(const uint8_t* step, uint8_t* out) {
+    __m512i codes[8];
+    unpack_codes<Bytes512, Kind>(step, codes);
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) _mm512_store_si512(out + 64 * i, codes[i]);
+  }
 #else
   static constexpr int kMaxTile = 16;
   static constexpr int kChains = 1;
+  static constexpr bool kHasWide = false;
   template <int Kind>
   using Codes = PairCodes<Bytes512, Kind>;
 #endif

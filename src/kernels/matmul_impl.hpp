@@ -101,6 +101,52 @@ struct StepInput {
   const int32_t* start;  // [rows, subs], forms with a zero point only
 };
 
+// Where the integer sum of a cell (row and sub-block, from the tile's first row on) starts.
+template <class B, int Kind>
+inline typename B::I sum_start(const StepInput& in, int cell) {
+  if constexpr (kPackings[Kind].zero_point != 0)
+    return B::broadcast(in.start + cell);
+  else
+    return B::splat(kSumStart);
+}
+
+// product = the sum of sub-block s times its scale, added to those before it.
+template <class B, int Kind>
+inline void scale_sum(typename B::I sum, const StepScales<B, Kind>& scales, int s, typename B::F& product) {
+  if (s > 0)
+    product = B::fma(B::to_float(sum), scales.scale[s], product);
+  else if constexpr (kExactShift<Kind>)
+    product = B::scaled(sum, scales.scale[0], scales.shift);
+  else
+    product = B::mul(B::to_float(sum), scales.scale[0]);
+}
+
+// What a row's results of one step are multiplied by.
+template <class B, int Kind>
+struct ActivationScales {
+  static constexpr int kSubs = kStep / kPackings[Kind].sub_block;
+  typename B::F d;
+  typename B::F sums[kSubs];
+
+  ActivationScales(const StepInput& in, int row) : d(B::broadcast(in.d + row)) {
+    if constexpr (kPackings[Kind].has_offset()) {
+#pragma GCC unroll 2
+      for (int s = 0; s < kSubs; ++s) sums[s] = B::broadcast(in.sums + row * kSubs + s);
+    }
+  }
+};
+
+// Adds a step's product to a row's result.
+template <class B, int Kind>
+inline void add_product(typename B::F product, const StepScales<B, Kind>& scales, const ActivationScales<B, Kind>& x,
+                        typename B::F& acc) {
+  acc = B::fma(product, x.d, acc);
+  if constexpr (kPackings[Kind].has_offset()) {
+#pragma GCC unroll 2
+    for (int s = 0; s < x.kSubs; ++s) acc = B::fma(scales.offset[s], x.sums[s], acc);
+  }
+}
+
 // Adds one step to C rows from `row` on. Their integer chains are interleaved, for a lone chain of dot products takes
 // as long as its latencies.
 template <class B, int Kind, int C>
@@ -113,33 +159,13 @@ inline void add_step(typename B::F* acc, const typename B::template Codes<Kind>&
   for (int s = 0; s < kSubs; ++s) {
     typename B::I sums[C];
 #pragma GCC unroll 16
-    for (int c = 0; c < C; ++c) {
-      if constexpr (kPack.zero_point != 0)
-        sums[c] = B::broadcast(in.start + (row + c) * kSubs + s);
-      else
-        sums[c] = B::splat(kSumStart);
-    }
+    for (int c = 0; c < C; ++c) sums[c] = sum_start<B, Kind>(in, (row + c) * kSubs + s);
     B::template dot<Kind, C>(codes, s * 8 / kSubs, 8 / kSubs, in.q + row * row_bytes(kPack), sums);
 #pragma GCC unroll 16
-    for (int c = 0; c < C; ++c) {
-      if (s > 0)
-        product[c] = B::fma(B::to_float(sums[c]), scales.scale[s], product[c]);
-      else if constexpr (kExactShift<Kind>)
-        product[c] = B::scaled(sums[c], scales.scale[0], scales.shift);
-      else
-        product[c] = B::mul(B::to_float(sums[c]), scales.scale[0]);
-    }
+    for (int c = 0; c < C; ++c) scale_sum<B, Kind>(sums[c], scales, s, product[c]);
   }
 #pragma GCC unroll 16
-  for (int c = 0; c < C; ++c) {
-    acc[c] = B::fma(product[c], B::broadcast(in.d + row + c), acc[c]);
-    if constexpr (kPack.has_offset()) {
-#pragma GCC unroll 2
-      for (int s = 0; s < kSubs; ++s) {
-        acc[c] = B::fma(scales.offset[s], B::broadcast(in.sums + (row + c) * kSubs + s), acc[c]);
-      }
-    }
-  }
+  for (int c = 0; c < C; ++c) add_product<B, Kind>(product[c], scales, ActivationScales<B, Kind>(in, row + c), acc[c]);
 }
 
 // kLanes results of one row, bias added, clipped at the last output.
@@ -425,13 +451,18 @@ void quantize_row(const float* x, int64_t cols, int64_t steps, int64_t row, cons
 template <class B, class Tiles, int Kind>
 void multiply_tiled(const PackedTile& m);
 struct NoTiles {};
+// With codes unpacked once for many rows: matmul_wide_impl.hpp.
+template <class B, int Kind>
+void multiply_wide(const PackedTile& m);
 
 template <class B, class Tiles, int Kind = 0>
 constexpr void fill_packed(MatmulSlots& slots) {
-  if constexpr (std::is_same_v<Tiles, NoTiles>)
-    slots.packed[Kind] = multiply_packed<B, Kind>;
-  else
+  if constexpr (!std::is_same_v<Tiles, NoTiles>)
     slots.packed[Kind] = multiply_tiled<B, Tiles, Kind>;
+  else if constexpr (B::kHasWide)
+    slots.packed[Kind] = multiply_wide<B, Kind>;
+  else
+    slots.packed[Kind] = multiply_packed<B, Kind>;
   if constexpr (Kind + 1 < kPackedKinds) fill_packed<B, Tiles, Kind + 1>(slots);
 }
 

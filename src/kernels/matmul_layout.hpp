@@ -92,8 +92,8 @@ constexpr int start_plane_of(const Packing& p) {
 // Activations of a row that lie together: those of a run.
 constexpr int row_bytes(const Packing& p) { return kStep * run_steps(p); }
 
-// What a kernel reads of a group besides codes and scales, as bits: only that is written (each is a line of memory a step
-// that 16 rows share).
+// What a kernel reads of a group besides codes and scales, as bits: only that is written, for each is a line of memory
+// a step that 16 rows share.
 constexpr uint32_t kSums32 = 1;
 constexpr uint32_t kSums16 = 2;
 constexpr uint32_t start_bit(int plane) { return 4U << plane; }

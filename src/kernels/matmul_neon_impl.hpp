@@ -47,6 +47,7 @@ struct MatmulBackend {
 #else
   static constexpr int kChains = 1;
 #endif
+  static constexpr bool kHasWide = false;
   static constexpr int joint_vectors(int tile) { return tile == 1 ? 4 : 1; }
 
   template <int Kind>

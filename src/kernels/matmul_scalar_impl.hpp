@@ -3,6 +3,7 @@
 //   joint_vectors(T): how many vectors of output rows one pass handles for a tile of T activation rows
 //   kMaxTile: the widest tile, 4, 8 or 16; kChains: rows of it whose dot products are interleaved
 //   Codes<Kind>, unpack<Kind>(step, lane): the codes of kLanes rows from `lane` on
+//   kHasWide: are there load_codes, broadcast4, dot4, unpack_unsigned for matmul_wide_impl.hpp
 //   dot<Kind, C>(codes, first, count, q, sums): sums[c] += code vectors first.. times the same inputs of row c of
 //   q, exact
 //   Quantizer: see matmul_quantize_impl.hpp
@@ -27,6 +28,7 @@ struct MatmulBackend {
   static constexpr int kLanes = kPanelRows;
   static constexpr int kMaxTile = 4;
   static constexpr int kChains = 1;
+  static constexpr bool kHasWide = false;
   static constexpr int joint_vectors(int) { return 1; }
   struct F {
     float v[kLanes];

@@ -177,24 +177,64 @@ TEST_CASE("any number of output rows and inputs is multiplied", "[matmul]") {
 TEST_CASE("a row has the same bits alone, among other rows, and on any number of threads", "[matmul]") {
   for (const quant::QuantOps& ops : quant::all_ops()) {
     Random random(static_cast<uint64_t>(ops.dtype) + 30);
-    const int64_t cols = block_of(ops.dtype) == 1 ? 70 : 512;
-    const RandomWeights source = random_weights(ops.dtype, 37, cols, random);
-    const Weights weights = prepare(source, 2);
-    const Matrix x = random_matrix(35, cols, random);
-    for_each_isa([&](const std::string&) {
-      std::vector<Matrix> alone;
-      for (int64_t r = 0; r < x.view.rows; ++r) {
-        alone.push_back(multiply(weights, MatView{x.view.row(r), 1, cols, cols}));
-      }
-      for (const int64_t rows : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 24, 31, 35}) {
-        const Matrix y = multiply(weights, MatView{x.view.data, rows, cols, cols}, static_cast<int>(1 + rows % 3));
-        for (int64_t r = 0; r < rows; ++r) {
-          INFO(quant::type_name(ops.dtype) << ", row " << r << " of " << rows);
-          REQUIRE(std::memcmp(y.view.row(r), alone[static_cast<size_t>(r)].values.data(), 37 * sizeof(float)) == 0);
+    // 7 panels: tasks of 4 with 256 inputs, of 2 with 768.
+    constexpr int64_t kOutputs = 101;
+    const Matrix bias = random_matrix(1, kOutputs, random);
+    for (const int64_t cols : {block_of(ops.dtype) == 1 ? int64_t{70} : int64_t{256}, int64_t{768}}) {
+      const RandomWeights source = random_weights(ops.dtype, kOutputs, cols, random);
+      const Weights weights = prepare(source, 2);
+      const Matrix x = random_matrix(35, cols, random);
+      const float* b = cols == 768 ? bias.values.data() : nullptr;
+      for_each_isa([&](const std::string&) {
+        std::vector<Matrix> alone;
+        for (int64_t r = 0; r < x.view.rows; ++r) {
+          alone.push_back(multiply(weights, MatView{x.view.row(r), 1, cols, cols}, 1, b));
         }
-      }
-    });
+        for (const int64_t rows : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 24, 31, 35}) {
+          const Matrix y = multiply(weights, MatView{x.view.data, rows, cols, cols}, static_cast<int>(1 + rows % 3), b);
+          for (int64_t r = 0; r < rows; ++r) {
+            INFO(quant::type_name(ops.dtype) << ", row " << r << " of " << rows);
+            const float* wanted = alone[static_cast<size_t>(r)].values.data();
+            REQUIRE(std::memcmp(y.view.row(r), wanted, kOutputs * sizeof(float)) == 0);
+          }
+        }
+      });
+    }
   }
+}
+
+TEST_CASE("formats that need different sums of the activations have the same bits together as alone", "[matmul]") {
+  Random random(77);
+  const std::vector<DType> types{DType::kQ4_1, DType::kQ4_0, DType::kQ8_0, DType::kQ5_1, DType::kQ4_K,
+                                 DType::kQ6_K, DType::kQ2_K, DType::kQ3_K, DType::kF16};
+  const Matrix x = random_matrix(19, 256, random);
+  std::vector<Weights> weights;
+  for (const DType type : types) weights.push_back(prepare(random_weights(type, 24, 256, random), 1));
+  for_each_isa([&](const std::string&) {
+    Activations activations;
+    REQUIRE(activations.reserve(x.view.rows, x.view.cols).has_value());
+    activations.set(x.view);
+    // One by one on the same activations, then all at once: sums that are there, are not there, and are there in part.
+    std::vector<Matrix> outputs(2 * types.size(), Matrix(19, 24));
+    std::vector<MatmulJob> jobs;
+    for (size_t i = 0; i < types.size(); ++i) {
+      outputs[i].view.data = outputs[i].values.data();
+      const MatmulJob job{&weights[i], outputs[i].view, nullptr};
+      matmul({&job, 1}, activations, 1);
+    }
+    for (size_t i = 0; i < types.size(); ++i) {
+      Matrix& together = outputs[types.size() + i];
+      together.view.data = together.values.data();
+      jobs.push_back({&weights[i], together.view, nullptr});
+    }
+    matmul(jobs, activations, 2);
+    for (size_t i = 0; i < types.size(); ++i) {
+      INFO(quant::type_name(types[i]));
+      const Matrix alone = multiply(weights[i], x.view);
+      CHECK(outputs[i].values == alone.values);
+      CHECK(outputs[types.size() + i].values == alone.values);
+    }
+  });
 }
 
 TEST_CASE("wide groups of rows are multiplied by tiles, and have the bits of the rows without", "[matmul]") {
