@@ -190,8 +190,9 @@ inline typename B::F load_lanes(const float* y, int64_t left) {
   return B::load(lanes);
 }
 
-// How far ahead of a lone row the codes are fetched: hardware prefetchers stop at pages, and panels are short.
-constexpr int kPrefetchBytes = 2048;
+// How far ahead of a lone row the codes are fetched: what two cores read within the latency of the memory (docs/speed.md,
+// 2026-11-23). Hardware prefetchers stop at pages, and panels are short.
+constexpr int kPrefetchBytes = 12288;
 
 // Some rows of a group, from its row `row` on, and one panel.
 struct Place {
