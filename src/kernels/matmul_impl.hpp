@@ -190,7 +190,7 @@ inline typename B::F load_lanes(const float* y, int64_t left) {
   return B::load(lanes);
 }
 
-// How far ahead of a lone row the codes are fetched: what two cores read within the latency of the memory (docs/speed.md,
+// How far ahead of a lone row the codes are fetched: what cores read within the latency of the memory (docs/speed.md,
 // 2026-11-23). Hardware prefetchers stop at pages, and panels are short.
 constexpr int kPrefetchBytes = 12288;
 
