@@ -68,6 +68,12 @@ Result<LoadedBytes> load_bytes(const std::string& path, LoadMode mode, FileSyste
   return map_file(*file, mode == LoadMode::kMmapLocked);
 }
 
+bool contains(const LoadedBytes& part, const TensorView& view) {
+  const std::less_equal<const std::byte*> ordered;
+  const std::byte* first = part.bytes.data();
+  return ordered(first, view.data) && ordered(view.data + view.size_bytes, first + part.bytes.size());
+}
+
 class GgufModel final : public ModelFile {
  public:
   explicit GgufModel(std::string path) : path_(std::move(path)) {}
@@ -94,12 +100,20 @@ class GgufModel final : public ModelFile {
 
   void drop_pages(const TensorView& view) const override {
     for (const LoadedBytes& part : parts_) {
-      const std::less_equal<const std::byte*> ordered;
-      const std::byte* first = part.bytes.data();
-      const bool inside = ordered(first, view.data) && ordered(view.data + view.size_bytes, first + part.bytes.size());
-      if (part.mapping == nullptr || !inside) continue;
-      part.mapping->drop_pages(static_cast<uint64_t>(view.data - first), view.size_bytes);
+      if (part.mapping == nullptr || !contains(part, view)) continue;
+      part.mapping->drop_pages(static_cast<uint64_t>(view.data - part.bytes.data()), view.size_bytes);
       return;
+    }
+  }
+
+  void drop_header() const override {
+    for (const LoadedBytes& part : parts_) {
+      if (part.mapping == nullptr) continue;
+      uint64_t end = part.bytes.size();
+      for (const TensorEntry& entry : tensors_) {
+        if (contains(part, entry.view)) end = std::min(end, static_cast<uint64_t>(entry.view.data - part.bytes.data()));
+      }
+      part.mapping->drop_pages(0, end);
     }
   }
 

@@ -110,6 +110,8 @@ class ModelFile {
   virtual uint64_t file_bytes() const = 0;  // of all parts
   // Hint: the bytes of this tensor will not be read soon (they were packed). No effect on private copies.
   virtual void drop_pages(const TensorView& view) const = 0;
+  // The same for what lies before the tensors: keys, vocabulary, descriptions.
+  virtual void drop_header() const = 0;
   // kBadModel: a part of the mapped file is gone, and tensors read as zeros (src/base/mapping_guard.hpp).
   virtual Status status() const { return {}; }
 };

@@ -84,6 +84,7 @@ Result<Engine> load_engine(const EngineRequest& request, FileSystem& fs) {
                         request.path, engine.tokenizer->vocab_size(), engine.model->config().n_vocab);
     }
   }
+  engine.file->drop_header();
   LCRUN_TRY(engine.file->status());
   LCRUN_ASSIGN(engine.other, other.reserve());
   const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - start;

@@ -223,6 +223,14 @@ TEST_CASE("pages of a tensor are dropped in the mapping of its own part, and pri
       const TensorEntry& entry = (*opened)->tensors()[i];
       CHECK(plan.dropped[i] == std::make_pair(entry.offset, entry.view.size_bytes));
     }
+    // What lies before them can be dropped too, and read again.
+    plan.dropped.clear();
+    (*opened)->drop_header();
+    REQUIRE(plan.dropped.size() == 3);
+    for (size_t i = 0; i < 3; ++i) {
+      CHECK(plan.dropped[i] == std::make_pair(uint64_t{0}, (*opened)->tensors()[i].offset));
+    }
+    CHECK((*opened)->meta().has("general.architecture"));
   }
 }
 
