@@ -11,9 +11,10 @@ namespace lcrun::attention {
 using kernels::AttnTile;
 using kernels::kKvBlock;
 
-// Keys of a block and values of a block are fetched a whole block ahead where that is not farther than this, else by
-// the other half of a block: too near is late, too far is gone from the level 1 cache (docs/speed.md, 2026-11-23).
-constexpr uint64_t kMostAhead = uint64_t{16} << 10;
+// A head's part of the next block is fetched while this one is at work: keys during values and values during keys, or
+// each during its own where half a block is not far enough ahead for the latency of the memory. Farther is worse: the
+// level 1 cache holds little more (docs/speed.md, 2026-11-23 and 24).
+constexpr uint64_t kSmallBlock = uint64_t{12} << 10;
 
 Geometry::Geometry(const AttnParams& params, const KvLayout& layout)
     : group(params.n_heads / layout.n_kv_heads),
@@ -171,12 +172,11 @@ void TileWorker::visit_form(const Visit& visit, bool is_open, const TileScratch&
   tile.hi = scratch.hi + row;
   const Geometry& geometry = is_open ? open_geometry_ : geometry_;
   const std::byte* part = head_part(visit.block, visit.kv_head, is_open);
-  const bool is_last = is_open || base + kKvBlock >= visit.fetch_end;
-  const auto k_bytes = static_cast<int64_t>(geometry.k_bytes);
-  const int64_t next = is_last ? 0 : head_part(visit.block + 1, visit.kv_head, false) - part;
-  const bool is_far = is_last || geometry.head_bytes > kMostAhead;
-  tile.after_k = is_far ? k_bytes : next;
-  tile.after_v = is_far && !is_last ? next - k_bytes : next;
+  const bool has_next = !is_open && base + kKvBlock < visit.fetch_end;
+  const int64_t next = has_next ? head_part(visit.block + 1, visit.kv_head, false) - part : 0;
+  const int64_t half = has_next && geometry.head_bytes <= kSmallBlock ? 0 : static_cast<int64_t>(geometry.k_bytes);
+  tile.after_k = half > 0 ? half : next;
+  tile.after_v = has_next ? next - half : 0;
   compute(tile, part, sharing_keys(visit.block), geometry, scratch);
 }
 

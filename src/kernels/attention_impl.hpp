@@ -50,6 +50,42 @@ inline void for_row_passes(int64_t rows, const Body& body) {
   }
 }
 
+// body.at<i>() for i in [kAt, kEnd), with no loop left: an array of vectors that a loop indexes is kept in memory, and
+// here the compiler unrolls too late to take it out again (a third of the speed was lost so).
+template <int64_t kAt, int64_t kEnd, class Body>
+[[gnu::always_inline]] inline void unrolled(const Body& body) {
+  if constexpr (kAt < kEnd) {
+    body.template operator()<kAt>();
+    unrolled<kAt + 1, kEnd>(body);
+  }
+}
+
+// acc[r * kWidth + j] += row(r) * column(j). Whichever side is shorter stays in registers while the other passes by:
+// the longer one does not fit beside 12 sums in 16 registers, and a sum kept in memory makes its chain three times as
+// long.
+template <int kRows, int64_t kWidth, class Row, class Column>
+[[gnu::always_inline]] inline void multiply_in(F32* acc, const Row& row, const Column& column) {
+  if constexpr (kRows < kWidth) {
+    F32 held[kRows];
+    unrolled<0, kRows>([&]<int64_t r>() __attribute__((always_inline)) { held[r] = row(r); });
+    unrolled<0, kWidth>([&]<int64_t j>() __attribute__((always_inline)) {
+      const F32 passing = column(j);
+      unrolled<0, kRows>([&]<int64_t r>() __attribute__((always_inline)) {
+        acc[r * kWidth + j] = fma(held[r], passing, acc[r * kWidth + j]);
+      });
+    });
+  } else {
+    F32 held[kWidth];
+    unrolled<0, kWidth>([&]<int64_t j>() __attribute__((always_inline)) { held[j] = column(j); });
+    unrolled<0, kRows>([&]<int64_t r>() __attribute__((always_inline)) {
+      const F32 passing = row(r);
+      unrolled<0, kWidth>([&]<int64_t j>() __attribute__((always_inline)) {
+        acc[r * kWidth + j] = fma(passing, held[j], acc[r * kWidth + j]);
+      });
+    });
+  }
+}
+
 // --- scores ------------------------------------------------------------------------------------------------------
 
 // kRows rows of q against all 64 keys.
@@ -57,22 +93,17 @@ template <class Keys, int kRows>
 void scores_pass(const float* q, const Keys& keys, int64_t k_dim, float* s) {
   constexpr int64_t kWidth = vectors_for(kRows, kKvBlock / kLanes);
   for (int64_t key = 0; key < kKvBlock; key += kWidth * kLanes) {
-    F32 acc[kRows][kWidth];
-    for (int r = 0; r < kRows; ++r) {
-      for (int64_t j = 0; j < kWidth; ++j) acc[r][j] = splat(0.0F);
-    }
+    F32 acc[kRows * kWidth];
+    unrolled<0, kRows * kWidth>([&]<int64_t i>() __attribute__((always_inline)) { acc[i] = splat(0.0F); });
     for (int64_t d = 0; d < k_dim; ++d) {
       keys.ahead(d, key, kWidth * kLanes);
-      F32 k[kWidth];
-      for (int64_t j = 0; j < kWidth; ++j) k[j] = keys.get(d, key + j * kLanes);
-      for (int r = 0; r < kRows; ++r) {
-        const F32 query = splat(q[r * k_dim + d]);
-        for (int64_t j = 0; j < kWidth; ++j) acc[r][j] = fma(query, k[j], acc[r][j]);
-      }
+      multiply_in<kRows, kWidth>(
+          acc, [&](int64_t r) { return splat(q[r * k_dim + d]); },
+          [&](int64_t j) { return keys.get(d, key + j * kLanes); });
     }
-    for (int r = 0; r < kRows; ++r) {
-      for (int64_t j = 0; j < kWidth; ++j) store(s + r * kKvBlock + key + j * kLanes, acc[r][j]);
-    }
+    unrolled<0, kRows * kWidth>([&]<int64_t i>() __attribute__((always_inline)) {
+      store(s + i / kWidth * kKvBlock + key + i % kWidth * kLanes, acc[i]);
+    });
   }
 }
 
@@ -214,23 +245,19 @@ inline void accumulate_strip(const AttnTile& t, int64_t row, const Values& value
   const float* p = t.s + row * kKvBlock;
   float* o = t.o + row * t.o_stride;
   const int64_t o_stride = t.o_stride;
-  F32 acc[kRows][kWidth];
-  for (int r = 0; r < kRows; ++r) {
-    const F32 decay = splat(t.decay[row + r]);
-    for (int64_t j = 0; j < kWidth; ++j) acc[r][j] = load(o + r * o_stride + column + j * kLanes) * decay;
-  }
+  F32 acc[kRows * kWidth];
+  unrolled<0, kRows * kWidth>([&]<int64_t i>() __attribute__((always_inline)) {
+    acc[i] = load(o + i / kWidth * o_stride + column + i % kWidth * kLanes) * splat(t.decay[row + i / kWidth]);
+  });
   for (int64_t key = lo; key < hi; ++key) {
     values.ahead(key, column, kWidth * kLanes);
-    F32 v[kWidth];
-    for (int64_t j = 0; j < kWidth; ++j) v[j] = values.get(key, column + j * kLanes);
-    for (int r = 0; r < kRows; ++r) {
-      const F32 weight = splat(p[r * kKvBlock + key]);
-      for (int64_t j = 0; j < kWidth; ++j) acc[r][j] = fma(weight, v[j], acc[r][j]);
-    }
+    multiply_in<kRows, kWidth>(
+        acc, [&](int64_t r) { return splat(p[r * kKvBlock + key]); },
+        [&](int64_t j) { return values.get(key, column + j * kLanes); });
   }
-  for (int r = 0; r < kRows; ++r) {
-    for (int64_t j = 0; j < kWidth; ++j) store(o + r * o_stride + column + j * kLanes, acc[r][j]);
-  }
+  unrolled<0, kRows * kWidth>([&]<int64_t i>() __attribute__((always_inline)) {
+    store(o + i / kWidth * o_stride + column + i % kWidth * kLanes, acc[i]);
+  });
 }
 
 // Columns [column, o_stride) in strips of kWidth vectors, what is left in narrower ones.

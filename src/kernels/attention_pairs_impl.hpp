@@ -173,16 +173,6 @@ constexpr int64_t units_for(int64_t rows, int64_t most) {
   return n;
 }
 
-// body.at<i>() for i in [kAt, kEnd), with no loop left: an array of vectors that a loop indexes is kept in memory, and
-// here the compiler unrolls too late to take it out again (a third of the speed was lost so).
-template <int64_t kAt, int64_t kEnd, class Body>
-[[gnu::always_inline]] inline void unrolled(const Body& body) {
-  if constexpr (kAt < kEnd) {
-    body.template operator()<kAt>();
-    unrolled<kAt + 1, kEnd>(body);
-  }
-}
-
 // sums[r] = sum over steps [first, end) of the pairs of row r of `codes` and of kWide units from `column` on, as
 // floats.
 template <class Pairs, int kRows, int64_t kWide>

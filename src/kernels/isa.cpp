@@ -6,7 +6,7 @@
 #if defined(__AMX_INT8__)
 #include "src/kernels/matmul_amx_impl.hpp"
 #include "src/kernels/matmul_tiles_impl.hpp"
-#elif defined(__AVX512VNNI__)
+#elif defined(__AVX512VNNI__) || defined(__AVXVNNI__)
 #include "src/kernels/matmul_wide_impl.hpp"
 #endif
 #include "src/kernels/planes_impl.hpp"

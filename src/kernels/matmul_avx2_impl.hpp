@@ -17,6 +17,7 @@ namespace {
 struct Bytes256 {
   using Bytes = __m256i;
   static Bytes load(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+  static void store(uint8_t* p, Bytes x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }
   static Bytes splat(int byte) { return _mm256_set1_epi8(static_cast<char>(byte)); }
   static Bytes splat16(int word) { return _mm256_set1_epi16(static_cast<short>(word)); }
   static Bytes select(Bytes x, Bytes mask) { return _mm256_and_si256(x, mask); }
@@ -42,6 +43,9 @@ struct Bytes256 {
   static Bytes sum_pairs(Bytes sums, Bytes factors) { return _mm256_madd_epi16(sums, factors); }
   static Bytes add16(Bytes a, Bytes b) { return _mm256_add_epi16(a, b); }
   static Bytes add32(Bytes a, Bytes b) { return _mm256_add_epi32(a, b); }
+#if defined(__AVXVNNI__)
+  static Bytes dot4(Bytes sum, Bytes codes, Bytes q) { return _mm256_dpbusd_avx_epi32(sum, codes, q); }
+#endif
 };
 
 #if defined(__AVXVNNI__)
@@ -58,7 +62,7 @@ struct VnniCodes {
     const __m256i code = codes_of<V, Kind, Index>(step);
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) {
-      sums[c] = _mm256_dpbusd_avx_epi32(sums[c], code, V::broadcast4(q + c * row_bytes(kPackings[Kind]) + 4 * Index));
+      sums[c] = V::dot4(sums[c], code, V::broadcast4(q + c * row_bytes(kPackings[Kind]) + 4 * Index));
     }
   }
   template <int C>
@@ -86,16 +90,21 @@ struct MatmulBackend {
   using I = __m256i;
 #if defined(__AVXVNNI__)
   static constexpr int kMaxTile = 8;
+  template <int>
   static constexpr int kChains = 8;
   template <int Kind>
   using Codes = VnniCodes<Bytes256, Kind>;
+  static constexpr int kWidePanels = 1;
+  using Bytes = Bytes256;
 #else
   static constexpr int kMaxTile = 16;
-  static constexpr int kChains = 1;
+  // Two tell PairCodes that a row is not alone: where 16-bit sums are long enough to gain by that.
+  template <int Kind>
+  static constexpr int kChains = kPackings[Kind].sub_block == kStep&& sums_in_16_bits(kPackings[Kind]) != 4 ? 2 : 1;
   template <int Kind>
   using Codes = PairCodes<Bytes256, Kind>;
+  static constexpr int kWidePanels = 0;
 #endif
-  static constexpr bool kHasWide = false;
   static constexpr int joint_vectors(int tile) { return tile == 1 ? 2 : 1; }
 
   template <int Kind>

@@ -17,6 +17,7 @@ namespace {
 struct Bytes512 {
   using Bytes = __m512i;
   static Bytes load(const uint8_t* p) { return _mm512_loadu_si512(p); }
+  static void store(uint8_t* p, Bytes x) { _mm512_storeu_si512(p, x); }
   static Bytes splat(int byte) { return _mm512_set1_epi8(static_cast<char>(byte)); }
   static Bytes splat16(int word) { return _mm512_set1_epi16(static_cast<short>(word)); }
   static Bytes select(Bytes x, Bytes mask) { return _mm512_and_si512(x, mask); }
@@ -42,6 +43,9 @@ struct Bytes512 {
   static Bytes sum_pairs(Bytes sums, Bytes factors) { return _mm512_madd_epi16(sums, factors); }
   static Bytes add16(Bytes a, Bytes b) { return _mm512_add_epi16(a, b); }
   static Bytes add32(Bytes a, Bytes b) { return _mm512_add_epi32(a, b); }
+#if defined(__AVX512VNNI__)
+  static Bytes dot4(Bytes sum, Bytes codes, Bytes q) { return _mm512_dpbusd_epi32(sum, codes, q); }
+#endif
 };
 
 #if defined(__AVX512VNNI__)
@@ -60,7 +64,7 @@ struct VnniCodes {
     for (int i = first; i < first + count; ++i) {
 #pragma GCC unroll 16
       for (int c = 0; c < C; ++c)
-        sums[c] = _mm512_dpbusd_epi32(sums[c], v[i], V::broadcast4(q + c * row_bytes(kPackings[Kind]) + 4 * i));
+        sums[c] = V::dot4(sums[c], v[i], V::broadcast4(q + c * row_bytes(kPackings[Kind]) + 4 * i));
     }
   }
 };
@@ -75,26 +79,19 @@ struct MatmulBackend {
   // The chains hide the latency of the dot product. With the sums of 16 some results live in memory, which costs less
   // than to unpack the codes twice for 8 and 8 rows.
   static constexpr int kMaxTile = 16;
+  template <int>
   static constexpr int kChains = 16;
-  static constexpr bool kHasWide = true;
   template <int Kind>
   using Codes = VnniCodes<Bytes512, Kind>;
-  static I load_codes(const uint8_t* p) { return _mm512_load_si512(p); }
-  static I broadcast4(const int8_t* p) { return Bytes512::broadcast4(p); }
-  static I dot4(I sum, I codes, I q) { return _mm512_dpbusd_epi32(sum, codes, q); }
-  template <int Kind>
-  static void unpack_unsigned(const uint8_t* step, uint8_t* out) {
-    __m512i codes[8];
-    unpack_codes<Bytes512, Kind>(step, codes);
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) _mm512_store_si512(out + 64 * i, codes[i]);
-  }
+  static constexpr int kWidePanels = 3;
+  using Bytes = Bytes512;
 #else
   static constexpr int kMaxTile = 16;
+  template <int>
   static constexpr int kChains = 1;
-  static constexpr bool kHasWide = false;
   template <int Kind>
   using Codes = PairCodes<Bytes512, Kind>;
+  static constexpr int kWidePanels = 0;
 #endif
   static constexpr int joint_vectors(int) { return 1; }
 

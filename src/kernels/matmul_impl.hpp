@@ -190,6 +190,25 @@ inline typename B::F load_lanes(const float* y, int64_t left) {
   return B::load(lanes);
 }
 
+// Calls body(codes, run, sub, step) for `count` steps of a panel from step `first` on: where its codes lie, what opens
+// its run (of kLanes rows from `lane` on), and its own scales. Both ends fall between runs.
+template <class B, int Kind, class Body>
+inline void for_panel_steps(const uint8_t* panel, int64_t n_steps, int64_t first, int count, int lane,
+                            const Body& body) {
+  constexpr Packing kPack = kPackings[Kind];
+  const uint8_t* scales = panel + n_steps * code_bytes(kPack) + first / run_steps(kPack) * run_bytes(kPack);
+  panel += first * code_bytes(kPack);
+  for (int step = 0; step < count;) {
+    const auto run = RunScales<B, Kind>::load(scales, lane);
+    scales += run_header_bytes(kPack);
+    for (int end = step + run_steps(kPack); step < end; ++step) {
+      body(panel, run, scales, step);
+      panel += code_bytes(kPack);
+      scales += step_scale_bytes(kPack);
+    }
+  }
+}
+
 // How far ahead of a lone row the codes are fetched: what cores read within the latency of the memory (docs/speed.md,
 // 2026-11-23). Hardware prefetchers stop at pages, and panels are short.
 constexpr int kPrefetchBytes = 12288;
@@ -236,7 +255,7 @@ inline void packed_tile(const PackedTile& m, const Place& at, int lane) {
   constexpr int kSubs = kStep / kPack.sub_block;
   constexpr int kCodeBytes = code_bytes(kPack);
   constexpr int kRunSteps = run_steps(kPack);
-  constexpr int kChains = T < B::kChains ? T : B::kChains;
+  constexpr int kChains = T < B::template kChains<Kind> ? T : B::template kChains<Kind>;
   const int64_t width = at.group->width;
   const uint8_t* panel = at.panel;
   const uint8_t* scales = panel + m.n_steps * kCodeBytes;
@@ -460,7 +479,7 @@ template <class B, class Tiles, int Kind = 0>
 constexpr void fill_packed(MatmulSlots& slots) {
   if constexpr (!std::is_same_v<Tiles, NoTiles>)
     slots.packed[Kind] = multiply_tiled<B, Tiles, Kind>;
-  else if constexpr (B::kHasWide)
+  else if constexpr (B::kWidePanels > 0)
     slots.packed[Kind] = multiply_wide<B, Kind>;
   else
     slots.packed[Kind] = multiply_packed<B, Kind>;

@@ -43,11 +43,13 @@ struct MatmulBackend {
   using I = int32x4_t;
   static constexpr int kMaxTile = 8;
 #if defined(__ARM_FEATURE_DOTPROD)
+  template <int>
   static constexpr int kChains = 8;
 #else
+  template <int>
   static constexpr int kChains = 1;
 #endif
-  static constexpr bool kHasWide = false;
+  static constexpr int kWidePanels = 0;
   static constexpr int joint_vectors(int tile) { return tile == 1 ? 4 : 1; }
 
   template <int Kind>

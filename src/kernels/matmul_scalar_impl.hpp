@@ -1,9 +1,9 @@
 // The scalar backend of matrix products: plain loops over the 16 rows of a panel. Also the statement of what every
 // backend provides, where F is a vector of kLanes floats, I one of kLanes int32:
 //   joint_vectors(T): how many vectors of output rows one pass handles for a tile of T activation rows
-//   kMaxTile: the widest tile, 4, 8 or 16; kChains: rows of it whose dot products are interleaved
+//   kMaxTile: the widest tile, 4, 8 or 16; kChains<Kind>: rows of it whose dot products are interleaved
 //   Codes<Kind>, unpack<Kind>(step, lane): the codes of kLanes rows from `lane` on
-//   kHasWide: are there load_codes, broadcast4, dot4, unpack_unsigned for matmul_wide_impl.hpp
+//   kWidePanels: panels side by side in matmul_wide_impl.hpp, which wants Bytes with dot4(); 0 = rows go as here
 //   dot<Kind, C>(codes, first, count, q, sums): sums[c] += code vectors first.. times the same inputs of row c of
 //   q, exact
 //   Quantizer: see matmul_quantize_impl.hpp
@@ -27,8 +27,9 @@ struct MatmulBackend {
   using Quantizer = PortableQuantizer;
   static constexpr int kLanes = kPanelRows;
   static constexpr int kMaxTile = 4;
+  template <int>
   static constexpr int kChains = 1;
-  static constexpr bool kHasWide = false;
+  static constexpr int kWidePanels = 0;
   static constexpr int joint_vectors(int) { return 1; }
   struct F {
     float v[kLanes];

@@ -111,24 +111,17 @@ struct SuperChunk {
 
   void unpack(const uint8_t* panel, int64_t n_steps, int64_t first) {
     steps = static_cast<int>(n_steps - first < kSteps ? n_steps - first : kSteps);
-    const uint8_t* scales = panel + n_steps * code_bytes(kPack) + first / kSuperSteps * run_bytes(kPack);
-    panel += first * code_bytes(kPack);
-    for (int step = 0; step < steps;) {
-      const auto run = RunScales<B, Kind>::load(scales, 0);
-      scales += run_header_bytes(kPack);
-      scale[step / kSuperSteps] = run.d;
-      for (int end = step + kSuperSteps; step < end; ++step) {
-        typename B::I factors[kSubs];
-        const StepScales<B, Kind> now = run.step(scales, 0);
-        for (int s = 0; s < kSubs; ++s) {
-          factors[s] = sub_scale<B, Kind>(scales, s);
-          if constexpr (kPack.has_offset()) offset[step][s] = now.offset[s];
-        }
-        B::template unpack_products<Kind>(panel, factors, low[step], high[step]);
-        panel += code_bytes(kPack);
-        scales += step_scale_bytes(kPack);
-      }
-    }
+    for_panel_steps<B, Kind>(panel, n_steps, first, steps, 0,
+                             [&](const uint8_t* codes, const RunScales<B, Kind>& run, const uint8_t* sub, int step) {
+                               if (step % kSuperSteps == 0) scale[step / kSuperSteps] = run.d;
+                               typename B::I factors[kSubs];
+                               const StepScales<B, Kind> now = run.step(sub, 0);
+                               for (int s = 0; s < kSubs; ++s) {
+                                 factors[s] = sub_scale<B, Kind>(sub, s);
+                                 if constexpr (kPack.has_offset()) offset[step][s] = now.offset[s];
+                               }
+                               B::template unpack_products<Kind>(codes, factors, low[step], high[step]);
+                             });
   }
 };
 

@@ -36,14 +36,11 @@ struct StepChunk {
 
   void unpack(const uint8_t* panel, int64_t n_steps, int64_t first) {
     steps = static_cast<int>(n_steps - first < kSteps ? n_steps - first : kSteps);
-    const uint8_t* scale = panel + n_steps * code_bytes(kPack) + first * run_bytes(kPack);
-    panel += first * code_bytes(kPack);
-    for (int s = 0; s < steps; ++s) {
-      B::template unpack_signed<Kind>(panel, codes[s]);
-      scales[s] = RunScales<B, Kind>::load(scale, 0).step(nullptr, 0);
-      panel += code_bytes(kPack);
-      scale += run_bytes(kPack);
-    }
+    for_panel_steps<B, Kind>(panel, n_steps, first, steps, 0,
+                             [&](const uint8_t* from, const RunScales<B, Kind>& run, const uint8_t* sub, int step) {
+                               B::template unpack_signed<Kind>(from, codes[step]);
+                               scales[step] = run.step(sub, 0);
+                             });
   }
 };
 
