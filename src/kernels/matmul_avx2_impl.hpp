@@ -98,9 +98,8 @@ struct MatmulBackend {
   using Bytes = Bytes256;
 #else
   static constexpr int kMaxTile = 16;
-  // Two tell PairCodes that a row is not alone: where 16-bit sums are long enough to gain by that.
-  template <int Kind>
-  static constexpr int kChains = kPackings[Kind].sub_block == kStep&& sums_in_16_bits(kPackings[Kind]) != 4 ? 2 : 1;
+  template <int Kind>  // two tell PairCodes that a row is not alone
+  static constexpr int kChains = kPackings[Kind].sub_block == kStep ? 2 : 1;
   template <int Kind>
   using Codes = PairCodes<Bytes256, Kind>;
   static constexpr int kWidePanels = 0;
