@@ -72,11 +72,17 @@ Result<EvalRequest> request_of(const Context& context) {
   request.seeds = options.eval_seeds;
   request.system = options.system_prompt;
   request.cites = options.cites;
+  request.oracle = options.oracle;
   request.driver = runtime::find_driver(options.driver);
   request.driver_settings.window = options.driver_window;
   request.driver_settings.keep = options.driver_keep;
   if (request.driver != nullptr && request.task->kind == EvalKind::kLikelihood) {
     return make_error(Code::kInvalidArgument, "--driver: {} asks nothing", name);
+  }
+  const bool hides = request.task->kind != EvalKind::kLikelihood && request.task->kind != EvalKind::kQuestions;
+  if (request.oracle && (request.driver != nullptr || !hides)) {
+    return make_error(Code::kInvalidArgument, "--oracle: found {}, wanted a task that hides sentences, and no driver",
+                      request.driver != nullptr ? "--driver " + options.driver : name);
   }
   if (context.parsed.is_given("answer-prefix")) request.answer_prefix = options.answer_prefix;
   if (!options.png.empty() && !request.task->has_depth) {
@@ -131,11 +137,12 @@ Result<std::vector<Variant>> variants_of(const Context& context) {
 
 // Options that a score does not depend on, or that are part of a case or of the identity in another way.
 bool is_outside_identity(std::string_view name) {
-  constexpr std::string_view kNames[] = {
-      "model",     "model-dir",    "load-mode",   "threads", "threads-batch", "batch-size", "ubatch-size",
-      "isa",       "n-gpu-layers", "flash-attn",  "kv-dir",  "kv-io",         "log-level",  "json",
-      "attention", "lengths",      "depths",      "seeds",   "first-seed",    "haystack",   "questions",
-      "compare",   "models",       "cache-types", "out",     "png",           "threshold",  "policy-file"};
+  constexpr std::string_view kNames[] = {"model",      "model-dir",   "load-mode",   "threads",      "threads-batch",
+                                         "batch-size", "ubatch-size", "isa",         "n-gpu-layers", "flash-attn",
+                                         "kv-dir",     "kv-io",       "log-level",   "json",         "attention",
+                                         "lengths",    "depths",      "seeds",       "first-seed",   "haystack",
+                                         "questions",  "compare",     "models",      "cache-types",  "out",
+                                         "png",        "threshold",   "policy-file", "oracle"};
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
 }
 
@@ -195,7 +202,7 @@ Status run_variant(const Context& given, const Variant& variant, const runtime::
   EvalProgress progress(variant.name, static_cast<size_t>(left));
   const auto open = [&](int64_t n_ctx) { return open_session(context, engine, {n_ctx, n_ctx}); };
   const auto keep = [&](const EvalRecord& record) {
-    progress.case_done();
+    if (record.key.attention == variant.name) progress.case_done();
     return results.add(record);
   };
   return evaluation.run(variant.name, done, open, keep,
@@ -338,6 +345,9 @@ Status eval_command(Context& context) {
   for (const Variant& variant : variants) {
     LCRUN_TRY(run_variant(context, variant, engine, evaluation, results));
     for (EvalRecord& record : records_of(evaluation, variant.name, results)) records.push_back(std::move(record));
+    if (!request.oracle) continue;
+    const std::string oracle = runtime::oracle_of(variant.name);
+    for (EvalRecord& record : records_of(evaluation, oracle, results)) records.push_back(std::move(record));
   }
   const auto rows = runtime::summarise(records);
   LCRUN_TRY(report(context, identity, *request.task, rows));

@@ -153,6 +153,8 @@ class Selection {
     }
   }
   size_t enough(int64_t tile, std::span<const Candidate> merged, std::span<const float> scores) const;
+  size_t take(int64_t query, std::span<const Candidate> best, std::span<const int32_t> forced,
+              std::span<int32_t> chosen) const;
 
   const Reading& reading_;
   const BlockIndex& index_;
@@ -320,6 +322,21 @@ size_t Selection::enough(int64_t tile, std::span<const Candidate> merged, std::s
   return most;
 }
 
+// Forced blocks, and the best of the others while there is room.
+size_t Selection::take(int64_t query, std::span<const Candidate> best, std::span<const int32_t> forced,
+                       std::span<int32_t> chosen) const {
+  size_t n = 0;
+  const auto add = [&](int32_t block) {
+    const auto end = chosen.begin() + static_cast<int64_t>(n);
+    if (n < chosen.size() && std::find(chosen.begin(), end, block) == end) chosen[n++] = block;
+  };
+  for (const int32_t block : forced) {
+    if (block >= first_ && block < end_of(query)) add(block);
+  }
+  for (const Candidate& candidate : best) add(candidate.block);
+  return n;
+}
+
 Result<TilePlan> Selection::plan(Workspace& scratch, SelectionExtras& extras) {
   ChosenBlocks* const keep = extras.keep;
   const int64_t each = q_.rows / n_choices_;
@@ -355,7 +372,7 @@ Result<TilePlan> Selection::plan(Workspace& scratch, SelectionExtras& extras) {
       for (const Candidate& candidate : found) offer(merged, n, most, candidate);
     }
     if (!is_all) n = enough(tile, merged.first(n), scores);
-    for (size_t i = 0; i < n; ++i) chosen[i] = merged[i].block;
+    if (!is_all) n = take(query, merged.first(n), extras.forced, chosen);
     for (int64_t b = first_; is_all && b < end_of(query); ++b) chosen[n++] = static_cast<int32_t>(b);
     std::sort(chosen.begin(), chosen.begin() + static_cast<int64_t>(n));
     tiles.fill(tile, chosen.first(n));

@@ -31,6 +31,7 @@ uint64_t everything_scratch_bytes(const Attention& attention);
 struct SelectionExtras {
   ChosenBlocks* keep = nullptr;     // where choices go, too
   storage::Region* keys = nullptr;  // of the layer; for exact choices
+  std::span<const int32_t> forced;  // blocks that are chosen whatever the index says, where they are far
   int64_t looked_at = 0;            // parts of blocks (of a KV head) whose keys an exact choice has read
 };
 // Errors of reading keys.

@@ -48,6 +48,7 @@ struct StepContext {
   attention::AttentionStats* stats = nullptr;
   attention::AttnProbe* probe = nullptr;  // counts what heads attend to; may be null
   std::span<attention::PlanObserver* const> observers = {};
+  std::span<const int32_t> forced_blocks = {};     // that layers which choose read, whatever their index says
   std::span<attention::ChosenBlocks> chosen = {};  // by layer: of those whose choice others take over; or none
   int64_t layer = 0;                               // whose turn it is
   CacheOptions cache;

@@ -468,7 +468,7 @@ Result<attention::TilePlan> AttentionMixer::choose(storage::LayerState& state, c
     return attention::plan_taken_over(reading, step.chosen[anchor], p, pos0, q.rows, *step.scratch);
   }
   const auto start = std::chrono::steady_clock::now();
-  attention::SelectionExtras extras{.keys = &state.regions[0]};
+  attention::SelectionExtras extras{.keys = &state.regions[0], .forced = step.forced_blocks};
   if (!step.chosen.empty() && step.chosen[anchor].bytes() > 0) extras.keep = &step.chosen[anchor];
   const auto index = index_of(step.cache, p.rotary);
   LCRUN_ASSIGN(const auto plan, attention::plan_selection(reading, *index, p, state.regions.back(), pos0, q,

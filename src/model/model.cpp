@@ -306,9 +306,9 @@ Result<MatView> Model::forward(std::span<const Token> tokens, storage::SequenceS
   context.stats = &step.stats_;
   context.probe = step.probe_;
   context.observers = step.observers_;
+  context.forced_blocks = step.forced_blocks_;
   context.chosen = step.chosen_;
   for (attention::ChosenBlocks& chosen : step.chosen_) chosen.begin(context.pos0);
-
   step.scratch_.reset();
   const int64_t n = config.d_model;
   const MatView x{step.hidden_.as<float>().data(), rows, n, n};

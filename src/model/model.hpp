@@ -50,6 +50,9 @@ class Step {
   void watch(attention::AttnProbe* probe) { probe_ = probe; }
   // Who is shown the plans of the next steps. They must outlive them.
   void show_to(std::vector<attention::PlanObserver*> observers) { observers_ = std::move(observers); }
+  // Blocks of 64 tokens that layers which choose what they read choose in the next steps, whatever their index says, as
+  // far as their budget goes.
+  void force_blocks(std::vector<int32_t> blocks) { forced_blocks_ = std::move(blocks); }
 
  private:
   friend class Model;
@@ -63,6 +66,7 @@ class Step {
   attention::AttentionStats stats_;
   attention::AttnProbe* probe_ = nullptr;
   std::vector<attention::PlanObserver*> observers_;
+  std::vector<int32_t> forced_blocks_;
   std::vector<attention::ChosenBlocks> chosen_;  // [n_layers], of anchors; or empty
 };
 

@@ -78,13 +78,18 @@ struct EvalRequest {
   std::optional<std::string> answer_prefix;  // instead of the task's own
   const Driver* driver = nullptr;            // what arranges the texts; null: they are read as they are
   DriverSettings driver_settings;
-  bool cites = false;  // also scores whether what was hidden is among the citations
+  bool cites = false;   // also scores whether what was hidden is among the citations
+  bool oracle = false;  // each case is answered once more, by oracle_of() its attention
 
   // Depths of this task: {-1} if it has none.
   std::vector<int64_t> task_depths() const;
   int64_t longest() const;
   int64_t last_seed() const { return first_seed + seeds - 1; }
 };
+
+// The name of an attention that reads the blocks of what was hidden, whatever else it chooses: what is missed then was
+// misread.
+inline std::string oracle_of(const std::string& attention) { return attention + "+oracle"; }
 
 // One batch a length. kInvalidArgument: a length without room for its sentences.
 Result<std::vector<EvalBatch>> hidden_cases(const EvalRequest& request, const text::Tokenizer& tokenizer,

@@ -102,45 +102,110 @@ EvalRecord record_of(const EvalTask& task, const EvalCase& made, const Generated
   return record;
 }
 
+namespace {
+
+// Blocks that hold what a case has hidden.
+std::vector<int32_t> blocks_of(const EvalCase& made) {
+  std::vector<int32_t> blocks;
+  for (const Replacement& hidden : made.hidden) {
+    for (int64_t block = hidden.at / storage::kBlockTokens; block * storage::kBlockTokens < hidden.end(); ++block) {
+      blocks.push_back(static_cast<int32_t>(block));
+    }
+  }
+  return blocks;
+}
+
+// The cases of one kind of attention, one after another.
+class CaseRun {
+ public:
+  CaseRun(Session& session, const text::Tokenizer& tokenizer, const EvalRequest& request,
+          std::span<const EvalCase> cases, const ProgressCallback& progress)
+      : session_(session),
+        tokenizer_(tokenizer),
+        request_(request),
+        sharing_(session, cases),
+        done_(sharing_, cases, tokens_to_read(cases), progress) {}
+
+  Result<EvalRecord> answer(const EvalCase& made, const std::string& attention);
+  // The same with the blocks of what is hidden forced. Nothing of it is left in the session.
+  Result<EvalRecord> answer_forced(const EvalCase& made, const std::string& attention);
+
+ private:
+  // What the case needs of the shared reading; returns the tokens read.
+  Result<int64_t> go_to(const EvalCase& made);
+
+  Session& session_;
+  const text::Tokenizer& tokenizer_;
+  const EvalRequest& request_;
+  SharedReading sharing_;
+  CaseProgress done_;
+  bool is_read_ = false;
+};
+
+Result<int64_t> CaseRun::go_to(const EvalCase& made) {
+  if (!sharing_.is_worth_it()) return made.prompt_tokens();
+  int64_t read = sharing_.tokens(made);
+  const auto progress = [&](int64_t n, int64_t) { return done_.update(n); };
+  if (!is_read_) {
+    LCRUN_TRY(sharing_.read(progress));
+    done_.finish(sharing_.tokens());
+    is_read_ = true;
+    read = made.n_text;  // the record of the first case is that of the reading, too
+  }
+  LCRUN_TRY(sharing_.go_to(made, progress));
+  done_.finish(sharing_.tokens(made));
+  return read;
+}
+
+Result<EvalRecord> CaseRun::answer(const EvalCase& made, const std::string& attention) {
+  const EvalTask& task = *request_.task;
+  const auto start = Clock::now();
+  LCRUN_ASSIGN(const int64_t read, go_to(made));
+  const double shared_ms = ms_since(start);
+  const auto progress = [&](int64_t n, int64_t) { return done_.update(n - session_.reused_tokens()); };
+  GenerateOptions asking = greedy_options(task.n_predict);
+  asking.ask_from = made.n_text;
+  const std::vector<Token> prompt = made.prompt();
+  std::optional<CitationWatch> watch;
+  if (request_.cites) watch.emplace(session_, made.n_text, made.prompt_tokens());
+  LCRUN_ASSIGN(const auto reply, generate(session_, tokenizer_, prompt, asking, {}, progress));
+  // A reply that was cut short is no result.
+  if (reply.stop == StopReason::kInterrupted) return make_error(Code::kCancelled, "the evaluation was stopped");
+  EvalRecord record = record_of(task, made, reply, attention);
+  if (watch.has_value()) record.scores.emplace_back("cited", are_cited(tokenizer_, made, prompt, *watch));
+  const int64_t asked = reply.timings.prompt_tokens - reply.timings.cached_tokens;
+  done_.finish(asked);
+  if (sharing_.is_worth_it()) {
+    record.cached_tokens = std::max<int64_t>(0, record.prompt_tokens - read - asked);
+    record.prefill_ms += shared_ms;
+  }
+  return record;
+}
+
+Result<EvalRecord> CaseRun::answer_forced(const EvalCase& made, const std::string& attention) {
+  session_.force_blocks(blocks_of(made));
+  auto record = answer(made, attention);
+  session_.force_blocks({});
+  // A shared reading begins each case with its text. Otherwise the question would be taken for read.
+  if (!record.has_value() || sharing_.is_worth_it()) return record;
+  const std::vector<Token> prompt = made.prompt();
+  LCRUN_TRY(session_.sync(std::span(prompt).first(static_cast<size_t>(made.n_text)), {}, made.n_text));
+  return record;
+}
+
+}  // namespace
+
 Status run_cases(Session& session, const text::Tokenizer& tokenizer, const EvalRequest& request,
                  std::span<const EvalCase> cases, const std::string& attention, const EvalSink& sink,
                  const ProgressCallback& progress) {
-  const EvalTask& task = *request.task;
-  const GenerateOptions options = greedy_options(task.n_predict);
-  const int64_t total = tokens_to_read(cases);
-  SharedReading sharing(session, cases);
-  CaseProgress done(sharing, cases, total, progress);
+  CaseRun run(session, tokenizer, request, cases, progress);
   for (const EvalCase& made : cases) {
-    const auto start = Clock::now();
-    int64_t read = made.prompt_tokens();
-    if (sharing.is_worth_it()) {
-      read = sharing.tokens(made);
-      if (&made == &cases.front()) {
-        LCRUN_TRY(sharing.read([&](int64_t n, int64_t) { return done.update(n); }));
-        done.finish(sharing.tokens());
-        read = made.n_text;  // the record of the first case is that of the reading, too
-      }
-      LCRUN_TRY(sharing.go_to(made, [&](int64_t n, int64_t) { return done.update(n); }));
-      done.finish(sharing.tokens(made));
+    // The oracle first: a run that is stopped between the two finds the case undone.
+    if (request.oracle) {
+      LCRUN_ASSIGN(const EvalRecord record, run.answer_forced(made, oracle_of(attention)));
+      LCRUN_TRY(sink(record));
     }
-    const double shared_ms = ms_since(start);
-    const auto case_progress = [&](int64_t n, int64_t) { return done.update(n - session.reused_tokens()); };
-    GenerateOptions asking = options;
-    asking.ask_from = made.n_text;
-    const std::vector<Token> prompt = made.prompt();
-    std::optional<CitationWatch> watch;
-    if (request.cites) watch.emplace(session, made.n_text, made.prompt_tokens());
-    LCRUN_ASSIGN(const auto reply, generate(session, tokenizer, prompt, asking, {}, case_progress));
-    // A reply that was cut short is no result.
-    if (reply.stop == StopReason::kInterrupted) return make_error(Code::kCancelled, "the evaluation was stopped");
-    EvalRecord record = record_of(task, made, reply, attention);
-    if (watch.has_value()) record.scores.emplace_back("cited", are_cited(tokenizer, made, prompt, *watch));
-    const int64_t asked = reply.timings.prompt_tokens - reply.timings.cached_tokens;
-    done.finish(asked);
-    if (sharing.is_worth_it()) {
-      record.cached_tokens = std::max<int64_t>(0, record.prompt_tokens - read - asked);
-      record.prefill_ms += shared_ms;
-    }
+    LCRUN_ASSIGN(const EvalRecord record, run.answer(made, attention));
     LCRUN_TRY(sink(record));
   }
   return {};

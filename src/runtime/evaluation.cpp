@@ -88,12 +88,15 @@ std::vector<EvalKey> Evaluation::keys(const std::string& attention) const {
 }
 
 std::vector<EvalCase> Evaluation::cases_left(const EvalBatch& batch, const std::string& attention,
-                                             const EvalRecords& done) {
+                                             const EvalRecords& done) const {
+  const auto is_done = [&](EvalKey key, const std::string& name) {
+    key.attention = name;
+    return done.find(key) != done.end();
+  };
   std::vector<EvalCase> left;
   for (const EvalCase& made : batch.cases) {
-    EvalKey key = made.key;
-    key.attention = attention;
-    if (done.find(key) == done.end()) left.push_back(made);
+    const bool is_forced_done = !request_.oracle || is_done(made.key, oracle_of(attention));
+    if (!is_forced_done || !is_done(made.key, attention)) left.push_back(made);
   }
   return left;
 }

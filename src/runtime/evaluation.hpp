@@ -60,8 +60,7 @@ class Evaluation {
   Status run_seeds(const std::string& attention, const EvalRecords& done, const SessionOpener& open,
                    const EvalSink& sink, const ProgressCallback& progress) const;
   bool is_seed_done(const std::string& attention, int64_t seed, const EvalRecords& done) const;
-  static std::vector<EvalCase> cases_left(const EvalBatch& batch, const std::string& attention,
-                                          const EvalRecords& done);
+  std::vector<EvalCase> cases_left(const EvalBatch& batch, const std::string& attention, const EvalRecords& done) const;
 
   EvalRequest request_;
   std::shared_ptr<const text::Tokenizer> tokenizer_;

@@ -126,6 +126,7 @@ struct Options {
   std::string eval_out;
   std::string png;
   bool cites = false;
+  bool oracle = false;
 
   // calibrate.
   std::string table;

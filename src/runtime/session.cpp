@@ -136,6 +136,11 @@ void Session::show_plans_to(const std::vector<attention::PlanObserver*>& observe
   decode_step_.show_to(observers);
 }
 
+void Session::force_blocks(const std::vector<int32_t>& blocks) {
+  prompt_step_.force_blocks(blocks);
+  decode_step_.force_blocks(blocks);
+}
+
 Status Session::assign_roles(const attention::Roles& roles) {
   LCRUN_CHECK(attention() != nullptr);
   auto changed = std::make_shared<attention::Attention>(*attention());

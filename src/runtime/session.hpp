@@ -107,6 +107,9 @@ class Session {
   void watch(attention::AttnProbe* probe);
   // Shows the plans of all steps from now on to these, which must outlive that; none: to nobody.
   void show_plans_to(const std::vector<attention::PlanObserver*>& observers);
+  // From now on layers that choose what they read choose these blocks of 64 tokens too, whatever their index says, as
+  // far as their budget goes: an oracle for evaluations. None: as ever.
+  void force_blocks(const std::vector<int32_t>& blocks);
   // Other roles for the layers from now on. Indexes stay those that there are: a layer that has none cannot choose
   // (kInvalidArgument). Requires that attention is not dense.
   Status assign_roles(const attention::Roles& roles);

@@ -114,7 +114,8 @@ struct Chosen {
   }
 };
 
-Chosen choose(Indexed& made, const Reading& reading, int64_t pos0, std::vector<float> q, int n_threads = 1) {
+Chosen choose(Indexed& made, const Reading& reading, int64_t pos0, std::vector<float> q, int n_threads = 1,
+              std::span<const int32_t> forced = {}) {
   const int64_t width = made.params.n_heads * made.params.layout.k_dim;
   const auto n = static_cast<int64_t>(q.size()) / width;
   attention::Attention attention;
@@ -122,7 +123,7 @@ Chosen choose(Indexed& made, const Reading& reading, int64_t pos0, std::vector<f
   attention.ask = reading;
   Workspace scratch;
   REQUIRE(scratch.reserve(attention::plan_scratch_bytes(attention, made.params, n, n_threads)).has_value());
-  attention::SelectionExtras extras{.keys = &made.cache.region};
+  attention::SelectionExtras extras{.keys = &made.cache.region, .forced = forced};
   const auto planned = attention::plan_selection(reading, *made.index, made.params, *made.rows, pos0,
                                                  {q.data(), n, width, width}, scratch, n_threads, extras);
   REQUIRE(planned.has_value());
@@ -247,6 +248,28 @@ TEST_CASE("chosen blocks are those with the largest share, and stand one behind 
     }
     CHECK(plan.tiles[0].back().shift == 0);
   });
+}
+
+TEST_CASE("forced blocks take the places of the worst that were chosen", "[attention]") {
+  Indexed made("scan8", DType::kF32, 2048);
+  made.build(2048);
+  const int64_t pos = 2000, far_end = pos / 64 - 2;
+  const auto q = Random(14).row(made.params.n_heads * 32, -2, 2);
+  const auto found = [&](int64_t budget, std::vector<int32_t> forced) {
+    return blocks_in(choose(made, selecting("scan8", budget), pos, q, 1, forced).tiles[0], 1, far_end);
+  };
+  const auto four = found(4, {}), six = found(6, {});
+  std::vector<int32_t> missed;
+  for (int32_t b = 1; b < far_end && missed.size() < 2; ++b) {
+    if (std::find(six.begin(), six.end(), b) == six.end()) missed.push_back(b);
+  }
+  auto wanted = four;
+  wanted.insert(wanted.end(), missed.begin(), missed.end());
+  std::sort(wanted.begin(), wanted.end());
+  CHECK(found(6, missed) == wanted);
+  // What would be read anyway changes nothing; nor what stands among sinks, window, or behind the query.
+  CHECK(found(6, {static_cast<int32_t>(six[0]), 0, static_cast<int32_t>(far_end), 1000}) == six);
+  CHECK(found(1, missed) == std::vector<int64_t>{missed[0]});
 }
 
 TEST_CASE("as many blocks are chosen as hold the mass that is wanted of every head", "[attention]") {
