@@ -121,6 +121,7 @@ std::string words(const Reading& reading) {
     text = format("read the first {} and the last {} tokens", reading.sinks, reading.window);
     if (reading.role == Role::kSelect)
       text += format(" and {} blocks of 64 found by {}", reading.blocks, reading.index);
+    if (reading.cadence > 1) text += format(" every {} tokens", reading.cadence);
     if (map.kind == Positions::kTrue) text += " at true positions";
   }
   if (map.kind == Positions::kClip) text += format(", none farther than {} tokens", map.near);
@@ -313,6 +314,10 @@ Result<Roles> resolve_roles(const LayerRoles& layers, const Reading& ask, const 
 Status check_policy(const PolicyChoice& choice) {
   if (choice.attention != "auto") LCRUN_TRY(named("--attention", choice.attention, choice.rows.get()));
   if (choice.prefill != "auto") LCRUN_TRY(named("--prefill", choice.prefill, choice.rows.get()));
+  if (choice.cadence != 0 && (choice.cadence < 0 || kBlock % choice.cadence != 0)) {
+    return make_error(Code::kInvalidArgument, "--attn-cadence: found {}, wanted a divisor of {}", choice.cadence,
+                      kBlock);
+  }
   if (choice.index == "auto" || find_index_kind(choice.index) != nullptr) return {};
   std::string known = "auto";
   for (const IndexKind& kind : index_kinds()) known += std::string(", ") + kind.name;
@@ -342,6 +347,7 @@ Result<std::shared_ptr<const Attention>> resolve_policy(const PolicyChoice& choi
   if (choice.budget > 0 && made->ask.role == Role::kSelect) {
     made->ask.blocks = (choice.budget + kBlock - 1) / kBlock;
   }
+  if (choice.cadence > 0) made->ask.cadence = choice.cadence;
   // Within the trained context true positions are as good as any.
   const bool is_everything = made->read.role == Role::kDense && made->ask.role == Role::kDense;
   if (is_auto || is_everything) made->dense_until = shape.n_ctx_train;

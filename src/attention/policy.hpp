@@ -48,6 +48,9 @@ struct Reading {
   // cumulative coverage, Lai et al., arXiv 2502.20766, section 3.3); 0: as many blocks as there may be.
   double mass = 0;
   Choice choice = Choice::kQuery;
+  // Questions and answers: the first asked query of each so many positions chooses for all of them (led_choices.hpp). A
+  // divisor of 64.
+  int64_t cadence = 1;
 
   // First row of the window of a query at `pos`, a multiple of 64; 0 where sinks and window meet.
   int64_t window_begin(int64_t pos) const;
@@ -116,6 +119,7 @@ struct PolicyChoice {
   // Past the trained context. none: true positions; relay: only what is chosen is read; dca: everything, by dual chunk
   // attention; yarn: everything, rotated more slowly (rope.hpp); auto: as the policy has it.
   std::string extend = "auto";
+  int64_t cadence = 0;  // Reading::cadence of what is asked; 0: the policy's own
   std::shared_ptr<const PolicyRows> rows = nullptr;
 };
 // A list of layers, ascending; empty for "all". kInvalidArgument: anything else, or a layer that is not there; `what`

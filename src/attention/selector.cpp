@@ -421,12 +421,12 @@ Result<TilePlan> plan_selection(const Reading& reading, const BlockIndex& index,
 }
 
 TilePlan plan_taken_over(const Reading& reading, const ChosenBlocks& chosen, const AttnParams& params, int64_t pos0,
-                         int64_t n, Workspace& scratch) {
+                         int64_t n, Workspace& scratch, int64_t leader) {
   const int64_t scopes = scopes_of(reading, params);
   const int64_t each = reading.choice == Choice::kTile ? n : 1;
   QueryTiles tiles(reading, pos0, n / each, scopes, scratch, each);
   for (int64_t tile = 0; tile < tiles.size(); ++tile) {
-    tiles.fill(tile, chosen.at(pos0 + tile / scopes * each, tile % scopes));
+    tiles.fill(tile, chosen.at(leader >= 0 ? leader : pos0 + tile / scopes * each, tile % scopes));
   }
   return tiles.plan();
 }

@@ -38,9 +38,10 @@ struct SelectionExtras {
 Result<TilePlan> plan_selection(const Reading& reading, const BlockIndex& index, const AttnParams& params,
                                 const storage::Region& rows, int64_t pos0, MatView q, Workspace& scratch, int n_threads,
                                 SelectionExtras& extras);
-// The same with the blocks that these queries chose in another layer.
+// The same with the blocks that these queries chose in another layer, or, if `leader` is a position, with those that
+// the query there chose for all of them.
 TilePlan plan_taken_over(const Reading& reading, const ChosenBlocks& chosen, const AttnParams& params, int64_t pos0,
-                         int64_t n, Workspace& scratch);
+                         int64_t n, Workspace& scratch, int64_t leader = -1);
 // Choices that a query makes: KV heads that choose apart, or 1.
 int64_t scopes_of(const Reading& reading, const AttnParams& params);
 

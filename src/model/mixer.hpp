@@ -13,6 +13,7 @@
 
 #include "ggufish/model_file.hpp"
 #include "src/attention/chosen_blocks.hpp"
+#include "src/attention/led_choices.hpp"
 #include "src/attention/observer.hpp"
 #include "src/attention/policy.hpp"
 #include "src/attention/probe.hpp"
@@ -50,6 +51,7 @@ struct StepContext {
   std::span<attention::PlanObserver* const> observers = {};
   std::span<const int32_t> forced_blocks = {};     // that layers which choose read, whatever their index says
   std::span<attention::ChosenBlocks> chosen = {};  // by layer: of those whose choice others take over; or none
+  attention::LedChoices* led = nullptr;            // where queries follow the first of their group; or null
   int64_t layer = 0;                               // whose turn it is
   CacheOptions cache;
   int n_threads = 1;

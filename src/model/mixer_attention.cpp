@@ -105,7 +105,11 @@ class AttentionMixer final : public TokenMixer {
                        const attention::Reading& reading, MatView q, int64_t pos0, MatView o) const;
   Status attend_everything(storage::LayerState& state, const StepContext& step, const attention::AttnParams& p,
                            const attention::Reading& reading, MatView q, int64_t pos0, MatView o) const;
+  // `keep`: where choices go in place of step.chosen.
   Result<attention::TilePlan> choose(storage::LayerState& state, const StepContext& step,
+                                     const attention::AttnParams& p, const attention::Reading& reading, MatView q,
+                                     int64_t pos0, attention::ChosenBlocks* keep = nullptr) const;
+  Result<attention::TilePlan> follow(storage::LayerState& state, const StepContext& step,
                                      const attention::AttnParams& p, const attention::Reading& reading, MatView q,
                                      int64_t pos0) const;
   Status show(storage::LayerState& state, const StepContext& step, const attention::AttnParams& p,
@@ -459,17 +463,41 @@ Status AttentionMixer::attend_everything(storage::LayerState& state, const StepC
   return {};
 }
 
-// By this layer's index, or as the layer has chosen whose choice it takes over.
-Result<attention::TilePlan> AttentionMixer::choose(storage::LayerState& state, const StepContext& step,
+// As the leader of these queries has chosen, which the first of them may be.
+Result<attention::TilePlan> AttentionMixer::follow(storage::LayerState& state, const StepContext& step,
                                                    const attention::AttnParams& p, const attention::Reading& reading,
                                                    MatView q, int64_t pos0) const {
   const auto anchor = static_cast<size_t>(step.cache.attention->anchor_of(layer_));
   if (static_cast<int64_t>(anchor) != layer_) {
     return attention::plan_taken_over(reading, step.chosen[anchor], p, pos0, q.rows, *step.scratch);
   }
+  const int64_t leader = step.led->leader_of(pos0);
+  attention::ChosenBlocks& chosen = step.led->layer(layer_);
+  if (leader == pos0) {
+    chosen.begin(leader);
+    const size_t mark = step.scratch->mark();
+    LCRUN_TRY(choose(state, step, p, reading, {q.row(0), 1, q.cols, q.stride}, pos0, &chosen));
+    step.scratch->release(mark);
+  }
+  if (!step.chosen.empty() && step.chosen[anchor].bytes() > 0) {
+    for (int64_t scope = 0; scope < attention::scopes_of(reading, p); ++scope) {
+      for (int64_t i = 0; i < q.rows; ++i) step.chosen[anchor].put(pos0 + i, scope, chosen.at(leader, scope));
+    }
+  }
+  return attention::plan_taken_over(reading, chosen, p, pos0, q.rows, *step.scratch, leader);
+}
+
+// By this layer's index, or as the layer has chosen whose choice it takes over.
+Result<attention::TilePlan> AttentionMixer::choose(storage::LayerState& state, const StepContext& step,
+                                                   const attention::AttnParams& p, const attention::Reading& reading,
+                                                   MatView q, int64_t pos0, attention::ChosenBlocks* keep) const {
+  const auto anchor = static_cast<size_t>(step.cache.attention->anchor_of(layer_));
+  if (static_cast<int64_t>(anchor) != layer_) {
+    return attention::plan_taken_over(reading, step.chosen[anchor], p, pos0, q.rows, *step.scratch);
+  }
   const auto start = std::chrono::steady_clock::now();
-  attention::SelectionExtras extras{.keys = &state.regions[0], .forced = step.forced_blocks};
-  if (!step.chosen.empty() && step.chosen[anchor].bytes() > 0) extras.keep = &step.chosen[anchor];
+  attention::SelectionExtras extras{.keep = keep, .keys = &state.regions[0], .forced = step.forced_blocks};
+  if (keep == nullptr && !step.chosen.empty() && step.chosen[anchor].bytes() > 0) extras.keep = &step.chosen[anchor];
   const auto index = index_of(step.cache, p.rotary);
   LCRUN_ASSIGN(const auto plan, attention::plan_selection(reading, *index, p, state.regions.back(), pos0, q,
                                                           *step.scratch, step.n_threads, extras));
@@ -488,11 +516,13 @@ Status AttentionMixer::attend_chosen(storage::LayerState& state, const StepConte
   const size_t mark = scratch.mark();
   constexpr int64_t kBlock = storage::kBlockTokens;
   for (int64_t row = 0, n = 0; row < q.rows; row += n) {
-    const int64_t most =
-        reading.choice == attention::Choice::kTile ? kBlock - (pos0 + row) % kBlock : attention::kAskQueries;
+    const bool follows = step.led != nullptr;
+    int64_t most = reading.choice == attention::Choice::kTile ? kBlock - (pos0 + row) % kBlock : attention::kAskQueries;
+    if (follows) most = std::min(most, step.led->end_of(pos0 + row) - pos0 - row);
     n = std::min(most, q.rows - row);
     const MatView queries{q.row(row), n, q.cols, q.stride};
-    LCRUN_ASSIGN(const auto plan, choose(state, step, p, reading, queries, pos0 + row));
+    LCRUN_ASSIGN(const auto plan, follows ? follow(state, step, p, reading, queries, pos0 + row)
+                                          : choose(state, step, p, reading, queries, pos0 + row));
     count(step, plan, p, n);
     const MatView out{o.row(row), n, o.cols, o.stride};
     LCRUN_TRY(attention::execute(p, state.regions[0], plan, pos0 + row, queries, out, scratch, step.n_threads));

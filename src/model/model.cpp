@@ -275,6 +275,19 @@ Status Model::Impl::run_layer(const Layer& layer, storage::LayerState& state, co
   return {};
 }
 
+namespace {
+
+// Rows at the end of a step that its last layer must attend for: those that are wanted, and who leads them; the last
+// leader chooses for tokens to come, too.
+int64_t rows_needed(const StepContext& step, int64_t rows, int64_t wanted) {
+  wanted = step.probe == nullptr ? std::min(rows, wanted) : rows;  // a probe looks at the queries of all rows
+  if (step.led == nullptr) return wanted;
+  const int64_t leader = step.led->leader_of(step.pos0 + rows - std::max<int64_t>(wanted, 1));
+  return leader >= step.pos0 ? step.pos0 + rows - leader : wanted;
+}
+
+}  // namespace
+
 Result<MatView> Model::forward(std::span<const Token> tokens, storage::SequenceState& state, Step& step, bool asked,
                                int64_t wanted) const {
   const ModelConfig& config = impl_->config;
@@ -307,6 +320,7 @@ Result<MatView> Model::forward(std::span<const Token> tokens, storage::SequenceS
   context.probe = step.probe_;
   context.observers = step.observers_;
   context.forced_blocks = step.forced_blocks_;
+  context.led = asked ? step.led_ : nullptr;
   context.chosen = step.chosen_;
   for (attention::ChosenBlocks& chosen : step.chosen_) chosen.begin(context.pos0);
   step.scratch_.reset();
@@ -322,9 +336,7 @@ Result<MatView> Model::forward(std::span<const Token> tokens, storage::SequenceS
     if (step.options_.cancel != nullptr && step.options_.cancel->load(std::memory_order_relaxed)) {
       return make_error(Code::kCancelled, "stopped");
     }
-    // A probe looks at the queries of all rows.
-    const bool is_last = i + 1 == config.n_layers && context.probe == nullptr;
-    const int64_t needed = is_last ? std::min(rows, wanted) : rows;
+    const int64_t needed = i + 1 == config.n_layers ? rows_needed(context, rows, wanted) : rows;
     LCRUN_TRY(
         impl_->run_layer(impl_->layers[static_cast<size_t>(i)], state.layer(i), context, x, needed, normed, added));
   }

@@ -53,6 +53,9 @@ class Step {
   // Blocks of 64 tokens that layers which choose what they read choose in the next steps, whatever their index says, as
   // far as their budget goes.
   void force_blocks(std::vector<int32_t> blocks) { forced_blocks_ = std::move(blocks); }
+  // Asked rows of the next steps follow leaders, whose choices are kept there (null: each its own). It must outlive
+  // them, and is told before each step who leads its first row.
+  void follow(attention::LedChoices* led) { led_ = led; }
 
  private:
   friend class Model;
@@ -67,6 +70,7 @@ class Step {
   attention::AttnProbe* probe_ = nullptr;
   std::vector<attention::PlanObserver*> observers_;
   std::vector<int32_t> forced_blocks_;
+  attention::LedChoices* led_ = nullptr;
   std::vector<attention::ChosenBlocks> chosen_;  // [n_layers], of anchors; or empty
 };
 

@@ -23,10 +23,11 @@ void AskedTokens::cut(int64_t end) {
   if (!spans_.empty()) spans_.back().end = std::min(spans_.back().end, end);
 }
 
-bool AskedTokens::contains(int64_t pos) const {
+std::optional<int64_t> AskedTokens::begin_of(int64_t pos) const {
   const auto after = std::upper_bound(spans_.begin(), spans_.end(), pos,
                                       [](int64_t wanted, const Span& span) { return wanted < span.begin; });
-  return after != spans_.begin() && pos < std::prev(after)->end;
+  if (after == spans_.begin() || pos >= std::prev(after)->end) return std::nullopt;
+  return std::prev(after)->begin;
 }
 
 int64_t AskedTokens::alike(int64_t pos, int64_t n) const {

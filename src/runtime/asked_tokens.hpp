@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -24,7 +25,9 @@ class AskedTokens {
   void cut(int64_t end);  // forgets what is at `end` and behind it
   void clear() { spans_.clear(); }
 
-  bool contains(int64_t pos) const;
+  bool contains(int64_t pos) const { return begin_of(pos).has_value(); }
+  // First of the asked tokens without a gap up to `pos`; nothing if that one is not asked.
+  std::optional<int64_t> begin_of(int64_t pos) const;
   // How many tokens from `pos` on, at most n, are alike.
   int64_t alike(int64_t pos, int64_t n) const;
   std::span<const Span> spans() const { return spans_; }

@@ -131,8 +131,8 @@ Result<model::CacheOptions> cache_options(const Options& options) {
 }
 
 attention::PolicyChoice policy_choice(const Options& options) {
-  return {options.attention, options.prefill, options.attn_budget, options.attn_index, options.attn_layers,
-          options.extend,    nullptr};
+  return {options.attention,   options.prefill, options.attn_budget,  options.attn_index,
+          options.attn_layers, options.extend,  options.attn_cadence, nullptr};
 }
 
 int decode_threads(const Options& options) {

@@ -149,6 +149,11 @@ const OptionRow kRows[] = {
      .commands = kModelRunners, .argument = "TOKENS",
      .help = "tokens that selected attention reads beside sinks and window (0 = the policy's own)",
      .min = 0, .max = kMaxTokens},
+    {.name = "attn-cadence", .spellings = "--attn-cadence", .kind = K::kInteger, .field = &O::attn_cadence,
+     .commands = kModelRunners, .argument = "N",
+     .help = "selected attention chooses anew every N tokens of a question or an answer, a divisor of 64 (0 = the "
+             "policy's own: each token)",
+     .min = 0, .max = 64},
     {.name = "prefill", .spellings = "--prefill", .kind = K::kText, .field = &O::prefill, .commands = kModelRunners,
      .argument = "NAME",
      .help = "attention while a text is read: auto (as --attention has it), dense, or a row of the same table"},

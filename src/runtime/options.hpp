@@ -78,6 +78,7 @@ struct Options {
   bool force = false;
   std::string attention = "auto";
   int64_t attn_budget = 0;
+  int64_t attn_cadence = 0;
   std::string attn_index = "auto";
   std::string attn_layers = "auto";
   std::string policy_file;

@@ -142,7 +142,8 @@ class Fields {
 // --- reading ---------------------------------------------------------------------------------------------------------
 
 Status read_reading(const Fields& fields, Reading& reading) {
-  LCRUN_TRY(fields.check({"role", "sinks", "window", "positions", "index", "blocks", "mass", "scope", "choice"}));
+  LCRUN_TRY(
+      fields.check({"role", "sinks", "window", "positions", "index", "blocks", "mass", "scope", "choice", "cadence"}));
   auto role = static_cast<size_t>(reading.role);
   auto positions = static_cast<size_t>(reading.positions.kind);
   auto scope = static_cast<size_t>(reading.scope);
@@ -159,6 +160,10 @@ Status read_reading(const Fields& fields, Reading& reading) {
   LCRUN_TRY(fields.number("window", reading.window, kMaxTokens, storage::kBlockTokens));
   LCRUN_TRY(fields.number("blocks", reading.blocks, kMaxBlocks, 1));
   LCRUN_TRY(fields.share("mass", reading.mass));
+  LCRUN_TRY(fields.number("cadence", reading.cadence, storage::kBlockTokens, 1));
+  if (reading.cadence < 1 || storage::kBlockTokens % reading.cadence != 0) {
+    return fields.refused("cadence", format("{}", reading.cadence), format("a divisor of {}", storage::kBlockTokens));
+  }
   std::string index(reading.index);
   LCRUN_TRY(fields.text("index", index));
   const attention::IndexKind* kind = attention::find_index_kind(index);
@@ -237,6 +242,8 @@ Status read_row(const Fields& fields, PolicyRows& rows) {
   if (ask.has_value()) LCRUN_TRY(read_reading(*ask, policy.ask));
   if (policy.ask.choice == attention::Choice::kTile)
     return fields.refused("ask.choice", "\"tile\"", "\"query\" or \"exact\": questions are asked token by token");
+  if (policy.read.cadence != 1)
+    return fields.refused("read.cadence", format("{}", policy.read.cadence), "1: only questions follow a leader");
   LCRUN_ASSIGN(const auto layers, fields.object("layers"));
   if (layers.has_value()) LCRUN_TRY(read_layers(*layers, policy.layers));
   const bool both = policy.read.role == Role::kSelect && policy.ask.role == Role::kSelect;
@@ -310,6 +317,7 @@ Json json_of(const Reading& reading) {
   if (reading.mass > 0) json["mass"] = reading.mass;
   json["scope"] = reading.scope == Scope::kHead ? "head" : "layer";
   if (reading.choice != attention::Choice::kQuery) json["choice"] = attention::name_of(reading.choice);
+  if (reading.cadence > 1) json["cadence"] = reading.cadence;
   return json;
 }
 

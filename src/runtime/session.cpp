@@ -75,6 +75,7 @@ Result<Session> Session::open(std::shared_ptr<const model::Model> model, const S
   step.max_rows = 1;
   step.n_threads = chosen.n_threads;
   LCRUN_ASSIGN(session.decode_step_, net.plan(step));
+  session.plan_leaders();
   const auto n_vocab = static_cast<size_t>(net.config().n_vocab);
   LCRUN_ASSIGN(session.logits_, AlignedBuffer::allocate(n_vocab * sizeof(float)));
   return session;
@@ -113,7 +114,7 @@ Status Session::limit_state(uint64_t max_state_bytes, const PagingOptions& wante
 }
 
 uint64_t Session::buffer_bytes() const {
-  return prompt_step_.memory_bytes() + decode_step_.memory_bytes() + logits_.size();
+  return prompt_step_.memory_bytes() + decode_step_.memory_bytes() + logits_.size() + led_.bytes();
 }
 
 std::span<const float> Session::logits() const {
@@ -159,7 +160,23 @@ Status Session::assign_roles(const attention::Roles& roles) {
   options_.cache.attention = changed;
   model_->change_roles(prompt_step_, changed);
   model_->change_roles(decode_step_, changed);
+  plan_leaders();
   return {};
+}
+
+// Room for what leaders choose, in the layers that choose for themselves.
+void Session::plan_leaders() {
+  led_ = {};
+  const attention::Attention* policy = attention();
+  if (policy == nullptr || policy->ask.cadence <= 1 || policy->ask.role != attention::Role::kSelect) return;
+  std::vector<int64_t> scopes;
+  for (const model::LayerConfig& layer : model_->config().layers) {
+    const auto i = static_cast<int64_t>(scopes.size());
+    const bool chooses =
+        layer.mixer == "attention" && layer.window == 0 && policy->asks(i) && policy->anchor_of(i) == i;
+    scopes.push_back(!chooses ? 0 : policy->ask.scope == attention::Scope::kHead ? layer.n_kv_heads : 1);
+  }
+  led_ = attention::LedChoices(policy->ask.cadence, scopes, policy->ask.blocks);
 }
 
 int64_t Session::alike(int64_t pos, int64_t n) const {
@@ -186,6 +203,20 @@ int64_t Session::begin_of_tile(int64_t pos) const {
   return begin;
 }
 
+int64_t Session::leader_of(int64_t pos) const {
+  if (!led_.is_used() || pos < attention()->dense_until) return pos;
+  const std::optional<int64_t> asked_from = asked_.begin_of(pos);
+  if (!asked_from.has_value()) return pos;
+  // Past the end of the context less is left to choose from.
+  const int64_t border = pos >= options_.n_ctx ? options_.n_ctx : attention()->dense_until;
+  return std::max({pos / attention()->ask.cadence * attention()->ask.cadence, *asked_from, border});
+}
+
+int64_t Session::begin_of_group(int64_t pos) const {
+  const int64_t leader = leader_of(pos);
+  return leader == led_.leader() ? pos : leader;
+}
+
 std::string Session::attention_text() const { return attention() == nullptr ? "dense" : attention()->describe(); }
 
 void Session::ask(int64_t begin, int64_t end) {
@@ -207,6 +238,7 @@ void Session::clear() {
   asked_.clear();
   tokens_.clear();
   restored_tokens_.clear();
+  led_.forget();
   has_logits_ = false;
 }
 
@@ -229,6 +261,7 @@ Status Session::continue_from(const storage::SequenceState& fork, std::span<cons
   LCRUN_CHECK(fork.tokens() == static_cast<int64_t>(tokens.size()));
   LCRUN_ASSIGN(state_, fork.clone());
   tokens_.assign(tokens.begin(), tokens.end());
+  led_.forget();
   go_back_to(fork.tokens());
   return {};
 }
@@ -236,6 +269,7 @@ Status Session::continue_from(const storage::SequenceState& fork, std::span<cons
 Status Session::continue_as(const storage::SequenceState& fork, std::span<const Token> tokens) {
   LCRUN_CHECK(fork.tokens() == static_cast<int64_t>(tokens_.size() + tokens.size()));
   has_logits_ = false;
+  led_.forget();
   const Status taken = state_.go_on_as(fork);
   if (!taken.has_value()) {
     clear();
@@ -283,13 +317,17 @@ void Session::drop_behind(int64_t pos) {
 }
 
 // After a failed forward(): rows that were not committed do not count, but a recurrent state has moved on.
-void Session::recover() { go_back_to(static_cast<int64_t>(tokens_.size())); }
+void Session::recover() {
+  led_.forget();
+  go_back_to(static_cast<int64_t>(tokens_.size()));
+}
 
 int64_t Session::go_back_to(int64_t n) {
   const int64_t point = state_.truncation_point(n);
   state_.truncate(point);
   tokens_.resize(static_cast<size_t>(point));
   asked_.cut(point);
+  if (led_.leader() >= point) led_.forget();
   has_logits_ = false;
   return point;
 }
@@ -311,11 +349,12 @@ auto Session::despite_losses(const Attempt& attempt) -> decltype(attempt()) {
 }
 
 Result<MatView> Session::forward(std::span<const Token> tokens, int64_t wanted) {
-  model::Step& step = tokens.size() == 1 ? decode_step_ : prompt_step_;
   has_logits_ = false;
-  const bool asked = asked_.contains(static_cast<int64_t>(tokens_.size()));
-  drop_behind(static_cast<int64_t>(tokens_.size()));
-  auto hidden = despite_losses([&] { return model_->forward(tokens, state_, step, asked, wanted); });
+  const auto pos = static_cast<int64_t>(tokens_.size());
+  auto hidden = despite_losses([&]() -> Result<MatView> {
+    if (const int64_t begin = begin_of_group(pos); begin < pos) LCRUN_TRY(read_again(begin));
+    return step_over(tokens, wanted);
+  });
   if (!hidden.has_value()) {
     recover();
     return hidden;
@@ -333,19 +372,47 @@ Status Session::check_mappings() {
   return found;
 }
 
+// Tokens that attend alike, at the end of the state; what they read is not their business.
+Result<MatView> Session::step_over(std::span<const Token> tokens, int64_t wanted) {
+  const int64_t pos = state_.tokens();
+  model::Step& step = tokens.size() == 1 ? decode_step_ : prompt_step_;
+  drop_behind(pos);
+  if (!led_.is_used()) return model_->forward(tokens, state_, step, asked_.contains(pos), wanted);
+  const int64_t last = pos + static_cast<int64_t>(tokens.size()) - 1;
+  const int64_t leader = leader_of(last);
+  step.follow(&led_);  // anew each time: sessions are moved
+  led_.begin_step(leader_of(pos));
+  if (leader >= pos) led_.forget();
+  LCRUN_ASSIGN(const MatView hidden, model_->forward(tokens, state_, step, asked_.contains(pos), wanted));
+  if (asked_.contains(last) && last >= attention()->dense_until) led_.settle(leader);
+  return hidden;
+}
+
 // Makes again what pages held that the disk has lost: tokens are always kept, and give the same bits.
 Status Session::read_lost_again() {
   const auto n = static_cast<int64_t>(tokens_.size());
   const int64_t lost = std::min(state_.lost_row().value_or(n), state_.tokens());
-  state_.truncate(state_.truncation_point(lost));
+  const int64_t point = state_.truncation_point(lost);
+  LCRUN_TRY(read_again(point));
+  recomputed_tokens_ += n - point;
+  return {};
+}
+
+// Tokens from `begin` on, and those before them that their reading depends on, once more.
+Status Session::read_again(int64_t begin) {
+  const auto n = static_cast<int64_t>(tokens_.size());
+  int64_t point = state_.truncation_point(begin);
+  if (led_.leader() >= point) led_.forget();
+  while (begin_of_group(point) < point) {
+    point = state_.truncation_point(begin_of_group(point));
+    if (led_.leader() >= point) led_.forget();
+  }
+  state_.truncate(point);
   while (state_.tokens() < n) {
     const int64_t done = state_.tokens();
     const int64_t part = alike(done, n - done);
-    model::Step& step = part == 1 ? decode_step_ : prompt_step_;
     const auto tokens = std::span(tokens_).subspan(static_cast<size_t>(done), static_cast<size_t>(part));
-    drop_behind(done);
-    LCRUN_TRY(model_->forward(tokens, state_, step, asked_.contains(done), 0));
-    recomputed_tokens_ += part;
+    LCRUN_TRY(step_over(tokens, 0));
   }
   return {};
 }
@@ -482,6 +549,7 @@ Result<Session::Restored> Session::load(FileSystem& fs, const std::string& path,
   state_ = std::move(loaded.state);
   tokens_ = std::move(loaded.tokens);
   tokens_.resize(static_cast<size_t>(state_.tokens()));
+  led_.forget();
   restored_tokens_.clear();
   if (restored.tokens.size() > tokens_.size()) restored_tokens_ = restored.tokens;
   restored_asked_ = loaded.asked;
@@ -514,6 +582,7 @@ Status Session::rewind(const Mark& mark) {
     return make_error(Code::kInternal, "the session cannot go back to {} tokens", n);
   }
   tokens_ = mark.tokens;
+  led_.forget();
   go_back_to(n);
   return {};
 }

@@ -168,6 +168,13 @@ class Session {
   // Tokens from `pos` on, at most n and a batch, that attend alike; and whether they are asked.
   int64_t alike(int64_t pos, int64_t n) const;
   int64_t begin_of_tile(int64_t pos) const;
+  // Whose choice of blocks the query at `pos` reads by: its own position where it chooses for itself.
+  int64_t leader_of(int64_t pos) const;
+  // `pos`, or its leader's where that one's choice is not known (any more).
+  int64_t begin_of_group(int64_t pos) const;
+  void plan_leaders();
+  Result<MatView> step_over(std::span<const Token> tokens, int64_t wanted);
+  Status read_again(int64_t begin);
   void ask(int64_t begin, int64_t end);
   int64_t ask_as_before(std::span<const Token> prompt, int64_t begin);
   Status read_lost_again();
@@ -189,6 +196,7 @@ class Session {
   AlignedBuffer logits_;  // [n_vocab]
   std::vector<Token> tokens_;
   AskedTokens asked_;  // of tokens_ and those that are being appended
+  attention::LedChoices led_;
   // All that a file with damaged pages told of; empty if none were.
   std::vector<Token> restored_tokens_;
   AskedTokens restored_asked_;

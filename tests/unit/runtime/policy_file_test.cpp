@@ -19,7 +19,7 @@ namespace {
 
 const char* const kGood = R"({"lcrun_policies": 1, "auto": "mine",
   "rows": [{"name": "mine", "like": "select", "about": "two layers",
-            "ask": {"blocks": 32, "index": "sub8", "scope": "head"},
+            "ask": {"blocks": 32, "cadence": 16, "index": "sub8", "scope": "head"},
             "layers": {"look_back": "0,2-3", "plan_from": [{"layers": "3", "anchor": 2}]}}]})";
 
 std::string refusal(const std::string& text) {
@@ -54,6 +54,7 @@ TEST_CASE("a policy file adds rows that inherit what they do not say", "[runtime
   CHECK(row.read.window == 1024);
   CHECK(row.ask.role == Role::kSelect);
   CHECK(row.ask.blocks == 32);
+  CHECK(row.ask.cadence == 16);
   CHECK(row.ask.index == "sub8");
   CHECK(row.ask.scope == Scope::kHead);
   CHECK(row.ask.positions.kind == attention::Positions::kRelay);
@@ -63,6 +64,7 @@ TEST_CASE("a policy file adds rows that inherit what they do not say", "[runtime
   const auto again = parse_policies(policies_text(*rows, "{\"a\": [1]}"), "G");
   REQUIRE(again.has_value());
   CHECK(again->rows[0].layers.look_back == "0,2-3");
+  CHECK(again->rows[0].ask.cadence == 16);
   CHECK(again->digest != rows->digest);
 
   attention::PolicyChoice choice;
@@ -102,6 +104,9 @@ TEST_CASE("what is wrong in a policy file is said with its field, what was found
       {changed("\"blocks\": 32", "\"blocks\": 1e9"), "F: rows[0].ask.blocks", "4096"},
       {changed("\"blocks\": 32", "\"sinks\": 63"), "F: rows[0].ask.sinks", "a multiple of 64"},
       {changed("\"blocks\": 32", "\"blocks\": 32, \"blocks\": 16"), "F: blocks", "twice"},
+      {changed("\"blocks\": 32", "\"cadence\": 3"), "F: rows[0].ask.cadence", "a divisor of 64"},
+      {changed("\"blocks\": 32", "\"cadence\": 128"), "F: rows[0].ask.cadence", "64"},
+      {changed("\"about\": \"two layers\"", "\"read\": {\"cadence\": 4}"), "F: rows[0].read.cadence", "found 4"},
       {changed("sub8", "sub7"), "F: rows[0].ask.index", "scan4"},
       {changed("\"scope\": \"head\"", "\"scope\": 3"), "F: rows[0].ask.scope", "a text"},
       {changed("\"blocks\": 32", "\"choice\": \"tile\""), "F: rows[0].ask.choice", "query"},
