@@ -87,10 +87,10 @@ class Files(CliCase):
         self.assertEqual(dense["attention"]["policy"], "dense")
         self.assertEqual(dense["memory"]["index_bytes"], 0)
         chosen = self.run_json("plan", "-m", self.model("gemma3"), "-c", "1M", "--json")
-        self.assertEqual((chosen["attention"]["policy"], chosen["attention"]["index"]), ("select", "sub8"))
+        self.assertEqual((chosen["attention"]["policy"], chosen["attention"]["index"]), ("select", "scan4"))
         self.assertEqual(chosen["attention"]["dense_until"], dense["n_ctx_train"])
-        # 3 layers see everything: 8 rows a block of one head of 256, int8 with f16 scales.
-        self.assertEqual(chosen["memory"]["index_bytes"], 3 * 64 * -(-125000 // 64) * (256 + 16))
+        # 3 layers see everything: 64 keys of one head of 256 in bit planes, and what goes with them.
+        self.assertEqual(chosen["memory"]["index_bytes"], 3 * -(-1000000 // 64) * 8784)
         speed = chosen["speed"]
         self.assertTrue(speed["is_estimate"])
         for name in ("stream_gbs", "linear_gflops", "prefill_tps_begin", "prefill_tps_end", "prefill_seconds",
@@ -99,7 +99,7 @@ class Files(CliCase):
         self.assertLess(speed["kv_bytes_per_token"], chosen["kv_bytes"] // 10)
         text = self.run_cli("plan", "-m", self.model("gemma3"), "-c", "1M").stdout.decode()
         self.assertIn("attention select", text)
-        self.assertIn("index of blocks: sub8", text)
+        self.assertIn("index of blocks: scan4", text)
         self.assertIn("answering, at the end of the context", text)
 
     def test_a_plan_that_fits_runs_and_one_that_does_not_is_refused(self):

@@ -435,7 +435,7 @@ TEST_CASE("policies are completed for the heads of a model, and unknown names ar
   CHECK(a->reading(8192, false, 0).role == Role::kStream);
   CHECK(a->reading(8192, true, 0).role == Role::kSelect);
   CHECK(std::string(a->index()->name) == "scan4");
-  CHECK(std::string(resolve_policy({}, wide).value()->index()->name) == "sub8");
+  CHECK(std::string(resolve_policy({}, wide).value()->index()->name) == "scan4");
   CHECK(resolve_policy({"select", "auto", 1000}, narrow).value()->ask.blocks == 16);
   CHECK(resolve_policy({"select", "dense"}, narrow).value()->read.role == Role::kDense);
   const auto wrong = resolve_policy({"selcet"}, narrow);
