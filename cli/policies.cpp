@@ -35,6 +35,7 @@ Json json_of(const Reading& reading) {
   if (reading.mass > 0) json["mass"] = reading.mass;
   json["scope"] = reading.scope == attention::Scope::kHead ? "head" : "layer";
   if (reading.choice != attention::Choice::kQuery) json["choice"] = name_of(reading.choice);
+  if (reading.has_remainder()) json["remainder"] = name_of(reading.remainder);
   return json;
 }
 
@@ -52,6 +53,8 @@ std::string text_of(const Reading& reading) {
                    reading.scope == attention::Scope::kHead ? "head" : "layer");
     if (reading.choice == attention::Choice::kTile) text += " and 64 tokens";
     if (reading.choice == attention::Choice::kExact) text += ", exactly";
+    if (reading.remainder == attention::Remainder::kBlocks) text += ", the others by their means";
+    if (reading.remainder == attention::Remainder::kMean) text += ", the others by one mean";
   }
   return text + (reading.positions.kind == attention::Positions::kRelay ? ")" : format(", {})", positions));
 }

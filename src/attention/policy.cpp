@@ -121,6 +121,8 @@ std::string words(const Reading& reading) {
     text = format("read the first {} and the last {} tokens", reading.sinks, reading.window);
     if (reading.role == Role::kSelect)
       text += format(" and {} blocks of 64 found by {}", reading.blocks, reading.index);
+    if (reading.remainder == Remainder::kBlocks) text += ", the others by their means";
+    if (reading.remainder == Remainder::kMean) text += ", the others by one mean";
     if (map.kind == Positions::kTrue) text += " at true positions";
   }
   if (map.kind == Positions::kClip) text += format(", none farther than {} tokens", map.near);
@@ -172,6 +174,11 @@ const char* name_of(Choice choice) {
   return kNames[static_cast<size_t>(choice)];
 }
 
+const char* name_of(Remainder remainder) {
+  constexpr const char* kNames[] = {"none", "blocks", "mean"};
+  return kNames[static_cast<size_t>(remainder)];
+}
+
 std::span<const Policy> policies() { return table(); }
 
 std::vector<std::string> policy_names(const PolicyRows* more) {
@@ -210,6 +217,11 @@ bool Attention::keeps_index(int64_t layer) const {
   if (index() == nullptr) return false;
   if (!indexed.empty()) return indexed[static_cast<size_t>(layer)];
   return anchor_of(layer) == layer && (read.role == Role::kSelect || asks(layer));
+}
+
+bool Attention::keeps_means(int64_t layer) const {
+  if (!averaged.empty()) return averaged[static_cast<size_t>(layer)];
+  return read.has_remainder() || (ask.has_remainder() && asks(layer));
 }
 
 const Reading& Attention::reading(int64_t pos, bool is_asked, int64_t layer) const {

@@ -30,7 +30,10 @@ enum class Role : uint8_t { kDense, kStream, kSelect };
 //   exact  each query for itself, by the best key of each block; the index gives bounds that say which blocks need not
 //          be looked at (best first)
 enum class Choice : uint8_t { kQuery, kTile, kExact };
-const char* name_of(Choice choice);            // "query", ...
+const char* name_of(Choice choice);  // "query", ...
+// What far blocks that a query does not read add to its attention (remainder.hpp).
+enum class Remainder : uint8_t { kNone, kBlocks, kMean };
+const char* name_of(Remainder remainder);      // "none", ...
 enum class Scope : uint8_t { kHead, kLayer };  // who shares a choice of blocks: queries of a KV head, or of a layer
 
 // What queries do in layers that see everything. Numbers of tokens are multiples of 64.
@@ -48,7 +51,9 @@ struct Reading {
   // cumulative coverage, Lai et al., arXiv 2502.20766, section 3.3); 0: as many blocks as there may be.
   double mass = 0;
   Choice choice = Choice::kQuery;
+  Remainder remainder = Remainder::kNone;
 
+  bool has_remainder() const { return role == Role::kSelect && remainder != Remainder::kNone; }
   // First row of the window of a query at `pos`, a multiple of 64; 0 where sinks and window meet.
   int64_t window_begin(int64_t pos) const;
 };
@@ -152,6 +157,7 @@ struct Attention {
   // Layers that keep an index, where that was settled before roles changed (Session::assign_roles); empty: those that
   // their roles say.
   std::vector<bool> indexed = {};
+  std::vector<bool> averaged = {};  // the same of the means of blocks
   int64_t n_ctx_train = 0;
 
   bool asks(int64_t layer) const { return roles.looks_back.empty() || roles.looks_back[static_cast<size_t>(layer)]; }
@@ -168,6 +174,8 @@ struct Attention {
   const IndexKind* index() const;
   // Does this one, if it sees everything?
   bool keeps_index(int64_t layer) const;
+  // Does it keep the means of its blocks, for remainders? Layers that take over a choice do, too.
+  bool keeps_means(int64_t layer) const;
   // Most blocks that one query reads.
   int64_t blocks_at_once() const;
   // In a sentence, for people.

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "src/attention/attention.hpp"
+#include "src/attention/block_means.hpp"
 #include "src/base/cgroup.hpp"
 #include "storage/region.hpp"
 
@@ -46,6 +47,13 @@ uint64_t index_blocks(const model::LayerConfig& layer, const model::CacheOptions
   return static_cast<uint64_t>((spec.rows_of(n_tokens) + kBlock - 1) / kBlock) * spec.block_bytes;
 }
 
+// Their means, where those are kept.
+uint64_t mean_blocks(const model::LayerConfig& layer, int64_t i, const model::CacheOptions& cache, int64_t n_tokens) {
+  if (cache.attention == nullptr || layer.window > 0 || !cache.attention->keeps_means(i)) return 0;
+  const storage::RegionSpec spec = attention::BlockMeans(cache_layout(layer, cache), {}).region();
+  return static_cast<uint64_t>((spec.rows_of(n_tokens) + kBlock - 1) / kBlock) * spec.block_bytes;
+}
+
 uint64_t batch_blocks(const model::LayerConfig& layer, const model::CacheOptions& cache, int64_t rows) {
   const attention::KvLayout layout = cache_layout(layer, cache);
   return layout.is_sealed() ? static_cast<uint64_t>(rows / kBlock) * layout.open_form().block_bytes() : 0;
@@ -72,10 +80,11 @@ uint64_t number_in(const char* path, std::string_view name, uint64_t fallback) {
 
 uint64_t cache_bytes(const model::ModelConfig& config, const model::CacheOptions& cache, int64_t n_tokens) {
   uint64_t total = 0;
-  for (const auto& layer : config.layers) {
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    const auto& layer = config.layers[i];
     if (layer.n_kv_heads > 0 && layer.k_dim > 0 && layer.mixer == "attention") {
       total += attention_cache(layer, cache, n_tokens) + open_blocks(layer, cache, n_tokens);
-      total += index_blocks(layer, cache, n_tokens);
+      total += index_blocks(layer, cache, n_tokens) + mean_blocks(layer, static_cast<int64_t>(i), cache, n_tokens);
     } else {
       total += recurrent_state(config.ssm);
     }

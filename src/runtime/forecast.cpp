@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "src/attention/attention.hpp"
+#include "src/attention/block_means.hpp"
 #include "src/base/format.hpp"
 #include "src/runtime/bench.hpp"
 #include "src/runtime/budget.hpp"
@@ -319,6 +320,9 @@ uint64_t cache_bytes_read(const ModelConfig& config, const model::CacheOptions& 
     const double far = static_cast<double>(std::max<int64_t>(0, reading.window_begin(pos) - reading.sinks) / kBlock);
     total += far * static_cast<double>(index.rows_per_block()) / static_cast<double>(kBlock) *
              static_cast<double>(index.region().block_bytes);
+    if (!reading.has_remainder()) continue;
+    const storage::RegionSpec means = attention::BlockMeans(layout, {}).region();
+    total += far / static_cast<double>(kBlock) * static_cast<double>(means.block_bytes);
   }
   return static_cast<uint64_t>(total);
 }

@@ -142,7 +142,8 @@ class Fields {
 // --- reading ---------------------------------------------------------------------------------------------------------
 
 Status read_reading(const Fields& fields, Reading& reading) {
-  LCRUN_TRY(fields.check({"role", "sinks", "window", "positions", "index", "blocks", "mass", "scope", "choice"}));
+  LCRUN_TRY(fields.check(
+      {"role", "sinks", "window", "positions", "index", "blocks", "mass", "scope", "choice", "remainder"}));
   auto role = static_cast<size_t>(reading.role);
   auto positions = static_cast<size_t>(reading.positions.kind);
   auto scope = static_cast<size_t>(reading.scope);
@@ -152,6 +153,9 @@ Status read_reading(const Fields& fields, Reading& reading) {
   auto choice = static_cast<size_t>(reading.choice);
   LCRUN_TRY(fields.choice("choice", {"query", "tile", "exact"}, choice));
   reading.choice = static_cast<attention::Choice>(choice);
+  auto remainder = static_cast<size_t>(reading.remainder);
+  LCRUN_TRY(fields.choice("remainder", {"none", "blocks", "mean"}, remainder));
+  reading.remainder = static_cast<attention::Remainder>(remainder);
   reading.role = static_cast<Role>(role);
   reading.positions = {static_cast<attention::Positions>(positions)};
   reading.scope = static_cast<Scope>(scope);
@@ -310,6 +314,7 @@ Json json_of(const Reading& reading) {
   if (reading.mass > 0) json["mass"] = reading.mass;
   json["scope"] = reading.scope == Scope::kHead ? "head" : "layer";
   if (reading.choice != attention::Choice::kQuery) json["choice"] = attention::name_of(reading.choice);
+  if (reading.has_remainder()) json["remainder"] = attention::name_of(reading.remainder);
   return json;
 }
 

@@ -19,7 +19,7 @@ namespace {
 
 const char* const kGood = R"({"lcrun_policies": 1, "auto": "mine",
   "rows": [{"name": "mine", "like": "select", "about": "two layers",
-            "ask": {"blocks": 32, "index": "sub8", "scope": "head"},
+            "ask": {"blocks": 32, "index": "sub8", "scope": "head", "remainder": "mean"},
             "layers": {"look_back": "0,2-3", "plan_from": [{"layers": "3", "anchor": 2}]}}]})";
 
 std::string refusal(const std::string& text) {
@@ -56,6 +56,8 @@ TEST_CASE("a policy file adds rows that inherit what they do not say", "[runtime
   CHECK(row.ask.blocks == 32);
   CHECK(row.ask.index == "sub8");
   CHECK(row.ask.scope == Scope::kHead);
+  CHECK(row.ask.remainder == attention::Remainder::kMean);
+  CHECK(row.read.remainder == attention::Remainder::kNone);
   CHECK(row.ask.positions.kind == attention::Positions::kRelay);
   CHECK(row.layers.look_back == "0,2-3");
   REQUIRE(row.layers.plan_from.size() == 1);
@@ -63,6 +65,7 @@ TEST_CASE("a policy file adds rows that inherit what they do not say", "[runtime
   const auto again = parse_policies(policies_text(*rows, "{\"a\": [1]}"), "G");
   REQUIRE(again.has_value());
   CHECK(again->rows[0].layers.look_back == "0,2-3");
+  CHECK(again->rows[0].ask.remainder == attention::Remainder::kMean);
   CHECK(again->digest != rows->digest);
 
   attention::PolicyChoice choice;
@@ -76,6 +79,8 @@ TEST_CASE("a policy file adds rows that inherit what they do not say", "[runtime
   CHECK(made->keeps_index(2));
   CHECK_FALSE(made->keeps_index(3));
   CHECK_FALSE(made->keeps_index(1));
+  CHECK(made->keeps_means(3));  // it takes over blocks, and leaves others
+  CHECK_FALSE(made->keeps_means(1));
   CHECK(made->is_anchor(2));
   CHECK_FALSE(made->is_anchor(0));
   CHECK(made->describe().find("3 of 4 layers") != std::string::npos);
@@ -103,6 +108,8 @@ TEST_CASE("what is wrong in a policy file is said with its field, what was found
       {changed("\"blocks\": 32", "\"sinks\": 63"), "F: rows[0].ask.sinks", "a multiple of 64"},
       {changed("\"blocks\": 32", "\"blocks\": 32, \"blocks\": 16"), "F: blocks", "twice"},
       {changed("sub8", "sub7"), "F: rows[0].ask.index", "scan4"},
+      {changed("\"mean\"", "\"means\""), "F: rows[0].ask.remainder",
+       "found \"means\", wanted one of none, blocks, mean"},
       {changed("\"scope\": \"head\"", "\"scope\": 3"), "F: rows[0].ask.scope", "a text"},
       {changed("\"blocks\": 32", "\"choice\": \"tile\""), "F: rows[0].ask.choice", "query"},
       {changed("\"blocks\": 32", "\"positions\": \"nowhere\""), "F: rows[0].ask.positions", "chunk"},
