@@ -4,19 +4,27 @@ namespace lcrun::attention {
 
 BlockSummaries::BlockSummaries(const Attention* attention, int64_t layer, const KvLayout& layout, Rotary rotary) {
   if (attention == nullptr) return;
-  if (attention->keeps_index(layer)) index_.emplace(*attention->index(), layout, rotary);
+  if (attention->keeps_index(layer)) {
+    index_.emplace(*attention->index(), layout, rotary);
+    if (const IndexKind* coarse = attention->coarse_index()) coarse_.emplace(*coarse, layout, rotary);
+  }
   if (attention->keeps_means(layer)) means_.emplace(layout, rotary);
 }
 
 std::vector<storage::RegionSpec> BlockSummaries::regions() const {
   std::vector<storage::RegionSpec> specs;
   if (index_) specs.push_back(index_->region());
+  if (coarse_) {
+    specs.push_back(coarse_->region());
+    specs.back().name = std::string("coarse_") + coarse_->kind().name;
+  }
   if (means_) specs.push_back(means_->region());
   return specs;
 }
 
 Status BlockSummaries::check() const {
   if (index_) LCRUN_TRY(index_->check());
+  if (coarse_) LCRUN_TRY(coarse_->check());
   return means_ ? means_->check() : Status();
 }
 
@@ -30,6 +38,7 @@ Status BlockSummaries::reserve(storage::LayerState& state, int64_t tokens) const
 
 void BlockSummaries::make_rows(int64_t b, const std::byte* kv_block, storage::LayerState& state) const {
   if (index_) index_->make_rows(b, kv_block, index_rows(state));
+  if (coarse_) coarse_->make_rows(b, kv_block, coarse_rows(state));
   if (means_) means_->make_rows(b, kv_block, mean_rows(state));
 }
 

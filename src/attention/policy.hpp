@@ -52,7 +52,12 @@ struct Reading {
   double mass = 0;
   Choice choice = Choice::kQuery;
   Remainder remainder = Remainder::kNone;
+  // An index that leaves so many of the far blocks for `index` to look at (shortlist.hpp); "": it looks at all.
+  std::string_view coarse = {};
+  int64_t shortlist = 0;
 
+  bool has_levels() const { return role == Role::kSelect && !coarse.empty(); }
+  int64_t most_listed() const { return shortlist > blocks ? shortlist : blocks; }
   bool has_remainder() const { return role == Role::kSelect && remainder != Remainder::kNone; }
   // First row of the window of a query at `pos`, a multiple of 64; 0 where sinks and window meet.
   int64_t window_begin(int64_t pos) const;
@@ -172,6 +177,8 @@ struct Attention {
   const Reading& reading(int64_t pos, bool is_asked, int64_t layer) const;
   // The index that layers which see everything keep; null if none.
   const IndexKind* index() const;
+  // The coarse one before it, kept by the same layers; null if none.
+  const IndexKind* coarse_index() const;
   // Does this one, if it sees everything?
   bool keeps_index(int64_t layer) const;
   // Does it keep the means of its blocks, for remainders? Layers that take over a choice do, too.

@@ -469,12 +469,13 @@ Result<attention::TilePlan> AttentionMixer::choose(storage::LayerState& state, c
   if (!step.chosen.empty() && step.chosen[anchor].bytes() > 0) extras.keep = &step.chosen[anchor];
   const auto kept = summaries(step.cache, p.rotary);
   const auto& index = kept.index();
+  if (kept.coarse()) extras.coarse.emplace(*kept.coarse(), kept.coarse_rows(state));
   LCRUN_ASSIGN(const auto plan, attention::plan_selection(reading, *index, p, kept.index_rows(state), pos0, q,
                                                           *step.scratch, step.n_threads, extras));
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
   step.stats->selector_seconds += taken.count();
-  const int64_t far = reading.window_begin(pos0 + q.rows - 1) - std::max(reading.sinks, reading.gone_until);
-  step.stats->scanned_bytes += far <= reading.blocks * storage::kBlockTokens ? 0 : index->bytes_of(far);
+  const attention::BlockIndex* coarse = kept.coarse() ? &*kept.coarse() : nullptr;
+  step.stats->scanned_bytes += attention::scanned_bytes(reading, *index, coarse, pos0, q.rows);
   step.stats->scanned_bytes += extras.looked_at * static_cast<int64_t>(p.layout.head_bytes() / 2);
   return plan;
 }

@@ -14,6 +14,12 @@ inline std::shared_ptr<const attention::PolicyRows> own_rows() {
     {"name": "select-mean", "like": "select", "ask": {"remainder": "mean", "scope": "head"}},
     {"name": "recall-blocks", "like": "recall", "read": {"remainder": "blocks"}, "ask": {"remainder": "mean"}},
     {"name": "moc-mean", "like": "moc", "read": {"remainder": "mean"}},
+    {"name": "levels", "like": "select", "ask": {"coarse": "probe8", "shortlist": 10}},
+    {"name": "levels-head", "like": "quest",
+     "ask": {"blocks": 4, "coarse": "mean", "shortlist": 9, "remainder": "blocks"}},
+    {"name": "levels-text", "like": "recall", "read": {"coarse": "sub8", "shortlist": 8, "scope": "head"},
+     "ask": {"coarse": "sub8", "shortlist": 8, "mass": 0.8}},
+    {"name": "levels-moc", "like": "moc", "read": {"coarse": "minmax", "shortlist": 21, "blocks": 4}},
     {"name": "shared-blocks", "like": "select-blocks", "layers": {"plan_from": [{"layers": "1", "anchor": 0}]}}]})";
   auto rows = runtime::parse_policies(kText, "own_rows.hpp");
   INFO((rows.has_value() ? "" : rows.error().message));

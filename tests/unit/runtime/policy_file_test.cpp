@@ -19,7 +19,8 @@ namespace {
 
 const char* const kGood = R"({"lcrun_policies": 1, "auto": "mine",
   "rows": [{"name": "mine", "like": "select", "about": "two layers",
-            "ask": {"blocks": 32, "index": "sub8", "scope": "head", "remainder": "mean"},
+            "ask": {"blocks": 32, "index": "sub8", "scope": "head", "remainder": "mean",
+                    "coarse": "probe8", "shortlist": 500},
             "layers": {"look_back": "0,2-3", "plan_from": [{"layers": "3", "anchor": 2}]}}]})";
 
 std::string refusal(const std::string& text) {
@@ -65,6 +66,8 @@ TEST_CASE("a policy file adds rows that inherit what they do not say", "[runtime
   const auto again = parse_policies(policies_text(*rows, "{\"a\": [1]}"), "G");
   REQUIRE(again.has_value());
   CHECK(again->rows[0].layers.look_back == "0,2-3");
+  CHECK(again->rows[0].ask.coarse == "probe8");
+  CHECK(again->rows[0].ask.shortlist == 500);
   CHECK(again->rows[0].ask.remainder == attention::Remainder::kMean);
   CHECK(again->digest != rows->digest);
 
@@ -110,6 +113,10 @@ TEST_CASE("what is wrong in a policy file is said with its field, what was found
       {changed("sub8", "sub7"), "F: rows[0].ask.index", "scan4"},
       {changed("\"mean\"", "\"means\""), "F: rows[0].ask.remainder",
        "found \"means\", wanted one of none, blocks, mean"},
+      {changed("probe8", "probe9"), "F: rows[0].ask.coarse", "found \"probe9\", wanted one of none, scan4"},
+      {changed("500", "31"), "F: rows[0].ask.shortlist", "found 31, wanted at least as many"},
+      {changed(", \"shortlist\": 500", ""), "F: rows[0].ask.shortlist", "found 0"},
+      {changed("500", "1e12"), "F: rows[0].ask.shortlist", "wanted a number from 0 to 262144"},
       {changed("\"scope\": \"head\"", "\"scope\": 3"), "F: rows[0].ask.scope", "a text"},
       {changed("\"blocks\": 32", "\"choice\": \"tile\""), "F: rows[0].ask.choice", "query"},
       {changed("\"blocks\": 32", "\"positions\": \"nowhere\""), "F: rows[0].ask.positions", "chunk"},
@@ -130,6 +137,10 @@ TEST_CASE("what is wrong in a policy file is said with its field, what was found
   const std::string both = R"({"lcrun_policies": 1, "rows": [{"name": "s", "read": {"role": "select", "index": "sub8"},
                                "ask": {"role": "select", "index": "mean"}}]})";
   CHECK(refusal(both).find("one index") != std::string::npos);
+  const std::string levels = R"({"lcrun_policies": 1, "rows": [{"name": "s",
+    "read": {"role": "select", "coarse": "sub8", "shortlist": 9},
+    "ask": {"role": "select", "coarse": "mean", "shortlist": 9}}]})";
+  CHECK(refusal(levels).find("F: rows[0].read.coarse: found \"sub8\"") == 0);
   CHECK(refusal(std::string(2 << 20, ' ')).find("bytes") != std::string::npos);
 }
 

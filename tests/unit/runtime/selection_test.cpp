@@ -73,9 +73,10 @@ PagingOptions on_disk(uint64_t seed, storage::Fault fault, int per_thousand) {
   return paging;
 }
 
-const char* const kPolicyNames[] = {"stream",      "select",        "quest",   "hip",       "rekv",
-                                    "recall",      "flexprefill",   "moc",     "bestfirst", "select-blocks",
-                                    "select-mean", "recall-blocks", "moc-mean"};
+const char* const kPolicyNames[] = {"stream",      "select",        "quest",     "hip",         "rekv",
+                                    "recall",      "flexprefill",   "moc",       "bestfirst",   "select-blocks",
+                                    "select-mean", "recall-blocks", "moc-mean",  "infinitehip", "levels",
+                                    "levels-head", "levels-text",   "levels-moc"};
 
 }  // namespace
 
@@ -184,8 +185,8 @@ TEST_CASE("a budget of the whole context is dense attention, bit for bit", "[run
   auto options = options_of("dense");
   auto dense = open_tiny_session(model, options);
   const auto want = run(dense, tokens, kText);
-  for (const char* policy :
-       {"select", "quest", "hip", "rekv", "longheads", "infllm", "select-blocks", "select-mean", "shared-blocks"}) {
+  for (const char* policy : {"select", "quest", "hip", "rekv", "longheads", "infllm", "infinitehip", "select-blocks",
+                             "select-mean", "shared-blocks", "levels", "levels-head"}) {
     options.policy = {policy, "dense", kTinyContext};
     options.policy.rows = own_rows();
     auto session = open_tiny_session(model, options);
@@ -263,7 +264,7 @@ TEST_CASE("pages on a disk that loses them change nothing in what a policy gives
   const auto tokens = some_tokens(2000);
   for (const std::string arch : {"llama", "gemma2"}) {
     const auto model = load_tiny(arch);
-    for (const char* policy : {"stream", "select", "quest", "select-blocks", "recall-blocks"}) {
+    for (const char* policy : {"stream", "select", "quest", "select-blocks", "recall-blocks", "levels-head"}) {
       auto memory = open_tiny_session(model, options_of(policy));
       const auto want = run(memory, tokens, kText);
       for (const auto fault : {storage::Fault::kShortRead, storage::Fault::kFlipOnWrite}) {
@@ -290,7 +291,7 @@ TEST_CASE("a session that chooses is saved and restored with its index", "[runti
   const std::string path = dir.path() + "/s.ses";
   for (const std::string arch : {"llama", "gemma2"}) {
     const auto model = load_tiny(arch);
-    for (const char* policy : {"stream", "select", "select-blocks", "select-mean"}) {
+    for (const char* policy : {"stream", "select", "select-blocks", "select-mean", "levels-head"}) {
       CAPTURE(arch, policy);
       auto saver = open_tiny_session(model, options_of(policy));
       REQUIRE(saver.sync({tokens.data(), kText}, {}, INT64_MAX).has_value());
@@ -317,7 +318,7 @@ TEST_CASE("a session file with another index, or none, gets the one that is want
     REQUIRE(session.sync({tokens.data(), kText}, {}, INT64_MAX).has_value());
     return session;
   };
-  const char* const names[] = {"stream", "select", "quest", "select-blocks", "select-mean"};
+  const char* const names[] = {"stream", "select", "quest", "select-blocks", "select-mean", "levels"};
   for (const char* from : names) {
     auto saver = reading(from);
     REQUIRE(saver.save(posix_file_system(), path).has_value());
@@ -397,6 +398,46 @@ TEST_CASE("what is not read changes what a selection gives, in layers that take 
       CHECK((planned > 0) == (std::string(policy) != "select"));
       const auto read = more([&](const auto& cache) { return cache_bytes_read(model->config(), cache, 3000); });
       CHECK((read > 0) == (planned > 0));
+    }
+  }
+}
+
+TEST_CASE("a coarse index that leaves all blocks changes nothing, one that leaves few reads less",
+          "[runtime][policy]") {
+  const auto tokens = some_tokens(2000);
+  const auto own = own_rows();
+  auto rows = std::make_shared<attention::PolicyRows>(*own);
+  for (const int64_t shortlist : {9, 64}) {
+    for (const attention::Policy& policy : own->rows) {
+      attention::Policy row = policy;
+      row.name += "-" + std::to_string(shortlist);
+      row.read.shortlist = row.ask.shortlist = shortlist;
+      rows->rows.push_back(row);
+      row.name += "-one";
+      row.read.coarse = row.ask.coarse = {};
+      rows->rows.push_back(row);
+    }
+  }
+  for (const std::string arch : {"llama", "gemma2"}) {
+    const auto model = load_tiny(arch);
+    for (const char* policy : {"levels", "levels-head", "levels-text", "levels-moc"}) {
+      const auto with = [&](const std::string& name) {
+        auto options = options_of(name);
+        options.policy.rows = rows;
+        options.policy.index = std::string(policy) == "levels-moc" ? "sub4" : "auto";
+        return open_tiny_session(model, options);
+      };
+      CAPTURE(arch, policy);
+      auto one = with(std::string(policy) + "-64-one"), all = with(std::string(policy) + "-64");
+      auto few = with(std::string(policy) + "-9");
+      const auto want = run(one, tokens, kText);
+      CHECK(run(all, tokens, kText) == want);
+      CHECK(all.attention_stats().scanned_bytes == one.attention_stats().scanned_bytes);
+      CHECK(run(few, tokens, kText) != want);
+      // What it takes is planned.
+      const auto& cache = few.options().cache;
+      CHECK(cache_bytes(model->config(), cache, 8192) == model->state_bytes(cache, 8192));
+      CHECK(cache_bytes(model->config(), cache, 8192) > cache_bytes(model->config(), one.options().cache, 8192));
     }
   }
 }
