@@ -35,6 +35,11 @@ Json json_of(const Reading& reading) {
   if (reading.mass > 0) json["mass"] = reading.mass;
   json["scope"] = reading.scope == attention::Scope::kHead ? "head" : "layer";
   if (reading.choice != attention::Choice::kQuery) json["choice"] = name_of(reading.choice);
+  if (reading.has_levels()) {
+    json["coarse"] = reading.coarse;
+    json["shortlist"] = reading.shortlist;
+  }
+  if (reading.has_remainder()) json["remainder"] = name_of(reading.remainder);
   return json;
 }
 
@@ -50,8 +55,11 @@ std::string text_of(const Reading& reading) {
     text += format(" + {}{} blocks by {}, a {}", most, number(reading.blocks),
                    reading.index.empty() ? "auto" : std::string(reading.index),
                    reading.scope == attention::Scope::kHead ? "head" : "layer");
+    if (reading.has_levels()) text += format(", among {} by {}", reading.shortlist, reading.coarse);
     if (reading.choice == attention::Choice::kTile) text += " and 64 tokens";
     if (reading.choice == attention::Choice::kExact) text += ", exactly";
+    if (reading.remainder == attention::Remainder::kBlocks) text += ", the others by their means";
+    if (reading.remainder == attention::Remainder::kMean) text += ", the others by one mean";
   }
   return text + (reading.positions.kind == attention::Positions::kRelay ? ")" : format(", {})", positions));
 }

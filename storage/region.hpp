@@ -211,10 +211,11 @@ class SequenceState {
   // An empty sequence with the same regions, store and marks.
   Result<SequenceState> empty_copy() const;
 
-  // Index regions, layer by layer; and empty ones of these specs in their place, whose rows the caller makes before
-  // anything else is done with the sequence.
-  std::vector<std::optional<RegionSpec>> index_specs() const;
-  void replace_index(const std::vector<std::optional<RegionSpec>>& specs);
+  // Index regions, layer by layer; and empty ones of these specs in their place, behind the layer's others, whose rows
+  // the caller makes before anything else is done with the sequence.
+  using IndexSpecs = std::vector<std::vector<RegionSpec>>;
+  IndexSpecs index_specs() const;
+  void replace_index(const IndexSpecs& specs);
 
   // Ends a step: n more tokens are complete in every region.
   void commit(int64_t n);

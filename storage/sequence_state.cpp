@@ -45,22 +45,22 @@ Status SequenceState::use_store(std::shared_ptr<PageStore> store) {
   return {};
 }
 
-std::vector<std::optional<RegionSpec>> SequenceState::index_specs() const {
-  std::vector<std::optional<RegionSpec>> specs(layers_.size());
+SequenceState::IndexSpecs SequenceState::index_specs() const {
+  IndexSpecs specs(layers_.size());
   for (size_t i = 0; i < layers_.size(); ++i) {
     for (const auto& region : layers_[i].regions) {
-      if (region.spec().kind == RegionKind::kIndex) specs[i] = region.spec();
+      if (region.spec().kind == RegionKind::kIndex) specs[i].push_back(region.spec());
     }
   }
   return specs;
 }
 
-void SequenceState::replace_index(const std::vector<std::optional<RegionSpec>>& specs) {
+void SequenceState::replace_index(const IndexSpecs& specs) {
   LCRUN_CHECK(specs.size() == layers_.size());
   for (size_t i = 0; i < specs.size(); ++i) {
     auto& regions = layers_[i].regions;
     std::erase_if(regions, [](const Region& region) { return region.spec().kind == RegionKind::kIndex; });
-    if (specs[i].has_value()) regions.emplace_back(*specs[i]);
+    for (const RegionSpec& spec : specs[i]) regions.emplace_back(spec);
   }
 }
 

@@ -197,41 +197,53 @@ int64_t BlockIndex::score_floats(int64_t n) const {
 }
 
 // Block by block, so that memory is read as it lies.
-void BlockIndex::score_planes(const IndexQueries& queries, const storage::Region& index, int64_t first, int64_t end,
-                              float* scores, int64_t stride) const {
-  const int64_t n_heads = layout_.n_kv_heads;
+void BlockIndex::score_planes(const IndexQueries& queries, const Heads& heads, const storage::Region& index,
+                              const Blocks& blocks, float* scores, int64_t stride) const {
   kernels::PlaneTile tile;
-  tile.rows = queries.n / n_heads;
+  tile.rows = queries.n / heads.n;
   tile.dim = row_dim();
   tile.shift = plane_shift(tile.dim);
   const auto kernel = kernels::active().attention.plane_scores;
   const auto bytes = static_cast<int64_t>(part_bytes());
-  for (int64_t b = first; b < end; ++b) {
-    const std::byte* block = index.block(b);
-    const std::byte* next = index.block(std::min(b + 1, end - 1));
-    for (int64_t head = 0; head < n_heads; ++head) {
+  for (int64_t i = 0; i < blocks.n; ++i) {
+    const std::byte* block = index.block(blocks.at(i)) + heads.first * bytes;
+    const std::byte* next = index.block(blocks.at(std::min(i + 1, blocks.n - 1))) + heads.first * bytes;
+    for (int64_t head = 0; head < heads.n; ++head) {
       const IndexQueries mine = part_of(queries, head * tile.rows, tile.rows);
       tile.q = mine.q;
       tile.tables = mine.tables.tables;
       tile.centres = mine.tables.centres;
       tile.factors = mine.tables.factors;
       tile.after = next - block;  // the same head's
-      kernel(tile, block + head * bytes, scores + head * tile.rows * stride + b - first, stride);
+      kernel(tile, block + head * bytes, scores + head * tile.rows * stride + i, stride);
     }
+  }
+}
+
+void BlockIndex::score_blocks(const IndexQueries& queries, const Heads& heads, const storage::Region& index,
+                              const Blocks& blocks, float* scores, int64_t stride, float* scratch) const {
+  if (has_planes()) return score_planes(queries, heads, index, blocks, scores, stride);
+  const int64_t n = queries.n / heads.n;
+  for (int64_t head = 0; head < heads.n; ++head) {
+    score_rows(part_of(queries, head * n, n), heads.first + head, index, blocks, scores + head * n * stride, stride,
+               scratch);
   }
 }
 
 void BlockIndex::score(const IndexQueries& queries, const storage::Region& index, int64_t first, int64_t end,
                        float* scores, int64_t stride, float* scratch) const {
-  if (has_planes()) return score_planes(queries, index, first, end, scores, stride);
-  const int64_t n = queries.n / layout_.n_kv_heads;
-  for (int64_t head = 0; head < layout_.n_kv_heads; ++head) {
-    score_rows(part_of(queries, head * n, n), head, index, first, end, scores + head * n * stride, stride, scratch);
-  }
+  score_blocks(queries, {0, layout_.n_kv_heads}, index, {first, end - first, nullptr}, scores, stride, scratch);
 }
 
-void BlockIndex::score_rows(const IndexQueries& queries, int64_t kv_head, const storage::Region& index, int64_t first,
-                            int64_t end, float* scores, int64_t stride, float* scratch) const {
+void BlockIndex::score_listed(const IndexQueries& queries, int64_t first_head, int64_t n_heads,
+                              const storage::Region& index, std::span<const int32_t> listed, float* scores,
+                              int64_t stride, float* scratch) const {
+  const Blocks blocks{0, static_cast<int64_t>(listed.size()), listed.data()};
+  score_blocks(queries, {first_head, n_heads}, index, blocks, scores, stride, scratch);
+}
+
+void BlockIndex::score_rows(const IndexQueries& queries, int64_t kv_head, const storage::Region& index,
+                            const Blocks& blocks, float* scores, int64_t stride, float* scratch) const {
   const kernels::AttentionSlots& kernel = kernels::active().attention;
   const int64_t dim = row_dim();
   const auto max_value = kernels::active().ops.max_value;
@@ -246,13 +258,15 @@ void BlockIndex::score_rows(const IndexQueries& queries, int64_t kv_head, const 
   auto* keys = reinterpret_cast<std::byte*>(scratch + round_up(queries.n * kKvBlock, 16));
   const int64_t per_block = rows_per_block();
   const int64_t blocks_together = kKvBlock / per_block;  // of the cache, in one of the index
-  for (int64_t at = first; at < end;) {
-    const int64_t group = at / blocks_together;
-    const int64_t group_end = std::min(end, (group + 1) * blocks_together);
-    const std::byte* part = index.block(group) + static_cast<uint64_t>(kv_head) * part_bytes();
-    tile.after_k = (group + 1) * blocks_together < end
-                       ? index.block(group + 1) + static_cast<uint64_t>(kv_head) * part_bytes() - part
-                       : 0;
+  const auto part_at = [&](int64_t group) {
+    return index.block(group) + static_cast<uint64_t>(kv_head) * part_bytes();
+  };
+  for (int64_t at = 0; at < blocks.n;) {
+    const int64_t group = blocks.at(at) / blocks_together;
+    int64_t end = at + 1;
+    while (end < blocks.n && blocks.at(end) / blocks_together == group) ++end;
+    const std::byte* part = part_at(group);
+    tile.after_k = end < blocks.n ? part_at(blocks.at(end) / blocks_together) - part : 0;
     if (queries.n <= kDirectRows) {
       kernel.scores[type](tile, part);
     } else {
@@ -261,12 +275,12 @@ void BlockIndex::score_rows(const IndexQueries& queries, int64_t kv_head, const 
     }
     for (int64_t row = 0; row < queries.n; ++row) {
       const float* s = tile.s + row * kKvBlock;
-      float* out = scores + row * stride - first;
-      for (int64_t b = at; b < group_end; ++b) {
-        out[b] = max_value(s + (b - group * blocks_together) * per_block, per_block);
+      for (int64_t i = at; i < end; ++i) {
+        const int64_t in_group = blocks.at(i) - group * blocks_together;
+        scores[row * stride + i] = max_value(s + in_group * per_block, per_block);
       }
     }
-    at = group_end;
+    at = end;
   }
 }
 

@@ -90,12 +90,29 @@ class BlockIndex {
   // scores [queries.n, stride], from block `first` on
   void score(const IndexQueries& queries, const storage::Region& index, int64_t first, int64_t end, float* scores,
              int64_t stride, float* scratch) const;
+  // The same of the blocks in a list, ascending, for `queries` of n_heads KV heads from first_head on: the same bits.
+  // scores [queries.n, stride], in the order of the list
+  void score_listed(const IndexQueries& queries, int64_t first_head, int64_t n_heads, const storage::Region& index,
+                    std::span<const int32_t> listed, float* scores, int64_t stride, float* scratch) const;
 
  private:
-  void score_planes(const IndexQueries& queries, const storage::Region& index, int64_t first, int64_t end,
+  // Blocks that are scored, in a run or as a list has them.
+  struct Blocks {
+    int64_t first;
+    int64_t n;
+    const int32_t* listed;  // null: a run
+    int64_t at(int64_t i) const { return listed != nullptr ? listed[i] : first + i; }
+  };
+  struct Heads {
+    int64_t first;
+    int64_t n;
+  };
+  void score_blocks(const IndexQueries& queries, const Heads& heads, const storage::Region& index, const Blocks& blocks,
+                    float* scores, int64_t stride, float* scratch) const;
+  void score_planes(const IndexQueries& queries, const Heads& heads, const storage::Region& index, const Blocks& blocks,
                     float* scores, int64_t stride) const;
-  void score_rows(const IndexQueries& queries, int64_t kv_head, const storage::Region& index, int64_t first,
-                  int64_t end, float* scores, int64_t stride, float* scratch) const;
+  void score_rows(const IndexQueries& queries, int64_t kv_head, const storage::Region& index, const Blocks& blocks,
+                  float* scores, int64_t stride, float* scratch) const;
 
   const IndexKind* kind_;
   KvLayout layout_;

@@ -8,6 +8,7 @@
 #include <array>
 
 #include "src/attention/plan.hpp"
+#include "src/attention/remainder.hpp"
 #include "src/attention/tile.hpp"
 #include "src/base/check.hpp"
 #include "src/base/format.hpp"
@@ -73,10 +74,13 @@ class BlockSet {
 
 class TileExecutor {
  public:
-  TileExecutor(const AttnParams& params, storage::Region& kv, int64_t pos0, MatView q, MatView o)
+  TileExecutor(const AttnParams& params, storage::Region& kv, int64_t pos0, MatView q, MatView o,
+               const RemainderTerm* rest)
       : params_(params),
         kv_(kv),
         pos0_(pos0),
+        q_(q),
+        rest_(rest),
         worker_(params, kv, pos0, q, o),
         needs_(params, worker_.geometry(), q.rows) {}
 
@@ -96,6 +100,8 @@ class TileExecutor {
   const AttnParams& params_;
   storage::Region& kv_;
   const int64_t pos0_;
+  const MatView q_;
+  const RemainderTerm* rest_;
   const TileWorker worker_;
   const Needs needs_;
 };
@@ -135,6 +141,10 @@ void TileExecutor::run_part(const PlanTile& tile, int64_t part, float* memory) c
                     scratch, partial, rows.end_row);
       merge(total, partial);
     }
+  }
+  if (rest_ != nullptr) {
+    const MatView queries{q_.row(first), count, q_.cols, q_.stride};
+    rest_->add({kv_head, pos0_ + first, count, queries, tile.segments}, scratch, total);
   }
   worker_.scatter(kv_head, first, count, total);
 }
@@ -189,10 +199,10 @@ uint64_t tile_scratch_bytes(const AttnParams& params, int64_t n_queries, int n_t
 }
 
 Status execute(const AttnParams& params, storage::Region& kv, const TilePlan& plan, int64_t pos0, MatView q, MatView o,
-               Workspace& scratch, int n_threads) {
+               Workspace& scratch, int n_threads, const RemainderTerm* rest) {
   LCRUN_CHECK(params.n_heads % params.layout.n_kv_heads == 0);
   if (plan.tiles.empty()) return {};
-  return TileExecutor(params, kv, pos0, q, o).run(plan.tiles, scratch, n_threads);
+  return TileExecutor(params, kv, pos0, q, o, rest).run(plan.tiles, scratch, n_threads);
 }
 
 }  // namespace lcrun::attention

@@ -31,9 +31,12 @@ struct TilePlan {
 Status execute(const AttnParams& params, storage::Region& kv, const Plan& plan, int64_t pos0, MatView q, MatView o,
                Workspace& scratch, int n_threads);
 
-// The same for a TilePlan, with tile_scratch_bytes(). With pages, the blocks of one tile must fit in a wave.
+class RemainderTerm;  // remainder.hpp
+
+// The same for a TilePlan, with tile_scratch_bytes(). With pages, the blocks of one tile must fit in a wave. `rest`, if
+// not null, adds what the plan leaves out.
 Status execute(const AttnParams& params, storage::Region& kv, const TilePlan& plan, int64_t pos0, MatView q, MatView o,
-               Workspace& scratch, int n_threads);
+               Workspace& scratch, int n_threads, const RemainderTerm* rest = nullptr);
 uint64_t tile_scratch_bytes(const AttnParams& params, int64_t n_queries, int n_threads);
 
 }  // namespace lcrun::attention

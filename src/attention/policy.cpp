@@ -25,6 +25,11 @@ constexpr Reading choosing(Choice choice, Reading reading) {
   reading.choice = choice;
   return reading;
 }
+constexpr Reading shortlisted(std::string_view coarse, int64_t blocks, Reading reading) {
+  reading.coarse = coarse;
+  reading.shortlist = blocks;
+  return reading;
+}
 constexpr Reading dense(Positions positions) { return {Role::kDense, 0, 0, {positions}, {}, 0, Scope::kLayer}; }
 
 // Parameters are those of the papers where a block of 64 tokens allows; what differs is said in `about`.
@@ -49,6 +54,10 @@ const std::vector<Policy>& table() {
        "reads densely; bounds of 16 keys, 2,048 tokens a head, true positions"},
       {"hip", "HiP, arXiv 2406.09827; InfiniteHiP, arXiv 2502.08910, section 3", stream(256, 1024),
        select("probe8", 32, Scope::kHead, 256, 1024), "one key of each 8 is probed, 2,048 tokens a head"},
+      {"infinitehip", "InfiniteHiP, arXiv 2502.08910, section 3.2", stream(256, 1024),
+       shortlisted("probe8", 512, select("scan4", 32, Scope::kHead, 256, 1024)),
+       "one key of each 8 leaves 32,768 tokens a head, all their keys in 4 bits leave 2,048; two stages in place of "
+       "three, a choice for each token, no dense layers"},
       {"recall", "measured (docs/long-context.md)", choosing(Choice::kTile, select({}, 0, Scope::kLayer, 64, 0)),
        select({}, 0, Scope::kLayer, 64, 0), "`select` for text that is read, too: 64 tokens choose together"},
       {"flexprefill",
@@ -121,6 +130,9 @@ std::string words(const Reading& reading) {
     if (reading.role == Role::kSelect)
       text += format(" and {} blocks of 64 found by {}", reading.blocks, reading.index);
     if (reading.cadence > 1) text += format(" every {} tokens", reading.cadence);
+    if (reading.has_levels()) text += format(" among {} found by {}", reading.most_listed(), reading.coarse);
+    if (reading.remainder == Remainder::kBlocks) text += ", the others by their means";
+    if (reading.remainder == Remainder::kMean) text += ", the others by one mean";
     if (map.kind == Positions::kTrue) text += " at true positions";
   }
   if (map.kind == Positions::kClip) text += format(", none farther than {} tokens", map.near);
@@ -172,6 +184,11 @@ const char* name_of(Choice choice) {
   return kNames[static_cast<size_t>(choice)];
 }
 
+const char* name_of(Remainder remainder) {
+  constexpr const char* kNames[] = {"none", "blocks", "mean"};
+  return kNames[static_cast<size_t>(remainder)];
+}
+
 std::span<const Policy> policies() { return table(); }
 
 std::vector<std::string> policy_names(const PolicyRows* more) {
@@ -212,6 +229,11 @@ bool Attention::keeps_index(int64_t layer) const {
   return anchor_of(layer) == layer && (read.role == Role::kSelect || asks(layer));
 }
 
+bool Attention::keeps_means(int64_t layer) const {
+  if (!averaged.empty()) return averaged[static_cast<size_t>(layer)];
+  return read.has_remainder() || (ask.has_remainder() && asks(layer));
+}
+
 const Reading& Attention::reading(int64_t pos, bool is_asked, int64_t layer) const {
   static const Reading kDense;
   if (pos < dense_until) return kDense;
@@ -222,6 +244,13 @@ const Reading& Attention::reading(int64_t pos, bool is_asked, int64_t layer) con
 const IndexKind* Attention::index() const {
   for (const Reading* reading : {&read, &ask}) {
     if (reading->role == Role::kSelect) return find_index_kind(reading->index);
+  }
+  return nullptr;
+}
+
+const IndexKind* Attention::coarse_index() const {
+  for (const Reading* reading : {&ask, &read}) {
+    if (reading->has_levels()) return find_index_kind(reading->coarse);
   }
   return nullptr;
 }
@@ -362,8 +391,13 @@ Result<std::shared_ptr<const Attention>> resolve_policy(const PolicyChoice& choi
   }
   // A layer keeps one index: questions decide.
   if (made->ask.role == Role::kSelect && made->read.role == Role::kSelect) made->read.index = made->ask.index;
+  if (made->ask.has_levels() && made->read.has_levels()) made->read.coarse = made->ask.coarse;
   for (const Reading* reading : {&made->ask, &made->read}) {
     if (reading->role != Role::kSelect || reading->choice != Choice::kExact) continue;
+    if (reading->has_levels()) {
+      return make_error(Code::kInvalidArgument, "{}: found coarse index {}, wanted none before an exact choice",
+                        made->name, reading->coarse);
+    }
     if (find_index_kind(reading->index)->reduce == IndexReduce::kBounds) continue;
     return make_error(Code::kInvalidArgument,
                       "{}: found index {}, wanted bounds (minmax, minmax16) for an exact choice", made->name,

@@ -30,7 +30,10 @@ enum class Role : uint8_t { kDense, kStream, kSelect };
 //   exact  each query for itself, by the best key of each block; the index gives bounds that say which blocks need not
 //          be looked at (best first)
 enum class Choice : uint8_t { kQuery, kTile, kExact };
-const char* name_of(Choice choice);            // "query", ...
+const char* name_of(Choice choice);  // "query", ...
+// What far blocks that a query does not read add to its attention (remainder.hpp).
+enum class Remainder : uint8_t { kNone, kBlocks, kMean };
+const char* name_of(Remainder remainder);      // "none", ...
 enum class Scope : uint8_t { kHead, kLayer };  // who shares a choice of blocks: queries of a KV head, or of a layer
 
 // What queries do in layers that see everything. Numbers of tokens are multiples of 64.
@@ -51,7 +54,14 @@ struct Reading {
   // Questions and answers: the first asked query of each so many positions chooses for all of them (led_choices.hpp). A
   // divisor of 64.
   int64_t cadence = 1;
+  Remainder remainder = Remainder::kNone;
+  // An index that leaves so many of the far blocks for `index` to look at (shortlist.hpp); "": it looks at all.
+  std::string_view coarse = {};
+  int64_t shortlist = 0;
 
+  bool has_levels() const { return role == Role::kSelect && !coarse.empty(); }
+  int64_t most_listed() const { return shortlist > blocks ? shortlist : blocks; }
+  bool has_remainder() const { return role == Role::kSelect && remainder != Remainder::kNone; }
   // First row of the window of a query at `pos`, a multiple of 64; 0 where sinks and window meet.
   int64_t window_begin(int64_t pos) const;
 };
@@ -156,6 +166,7 @@ struct Attention {
   // Layers that keep an index, where that was settled before roles changed (Session::assign_roles); empty: those that
   // their roles say.
   std::vector<bool> indexed = {};
+  std::vector<bool> averaged = {};  // the same of the means of blocks
   int64_t n_ctx_train = 0;
 
   bool asks(int64_t layer) const { return roles.looks_back.empty() || roles.looks_back[static_cast<size_t>(layer)]; }
@@ -170,8 +181,12 @@ struct Attention {
   const Reading& reading(int64_t pos, bool is_asked, int64_t layer) const;
   // The index that layers which see everything keep; null if none.
   const IndexKind* index() const;
+  // The coarse one before it, kept by the same layers; null if none.
+  const IndexKind* coarse_index() const;
   // Does this one, if it sees everything?
   bool keeps_index(int64_t layer) const;
+  // Does it keep the means of its blocks, for remainders? Layers that take over a choice do, too.
+  bool keeps_means(int64_t layer) const;
   // Most blocks that one query reads.
   int64_t blocks_at_once() const;
   // In a sentence, for people.

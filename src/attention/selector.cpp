@@ -109,7 +109,7 @@ class QueryTiles {
 class Selection {
  public:
   Selection(const Reading& reading, const BlockIndex& index, const AttnParams& params, const storage::Region& rows,
-            int64_t pos0, MatView q, int n_threads)
+            int64_t pos0, MatView q, int n_threads, std::span<const int32_t> listed = {})
       : reading_(reading),
         index_(index),
         params_(params),
@@ -117,18 +117,31 @@ class Selection {
         pos0_(pos0),
         q_(q),
         n_threads_(n_threads),
+        listed_(listed),
         n_kv_heads_(params.layout.n_kv_heads),
         group_(params.n_heads / n_kv_heads_),
         n_choices_(reading.choice == Choice::kTile ? 1 : q.rows),
         head_rows_(n_choices_ * group_),
         first_(std::max(reading.sinks, reading.gone_until) / kKvBlock),
-        end_(std::max(first_, reading.window_begin(pos0 + q.rows - 1) / kKvBlock)),
+        end_(listed.empty() ? std::max(first_, reading.window_begin(pos0 + q.rows - 1) / kKvBlock)
+                            : first_ + static_cast<int64_t>(listed.size()) / scopes_of(reading, params)),
         n_chunks_(ceil_div(end_ - first_, kChunkBlocks)) {}
 
-  Result<TilePlan> plan(Workspace& scratch, SelectionExtras& extras);
+  // Gives take(tile, blocks) the blocks of each tile, ascending.
+  template <class Take>
+  Status choose_for_tiles(Workspace& scratch, SelectionExtras& extras, const Take& take);
+  // The best `most` blocks of each tile, or all that it has, one tile behind the other.  // lists [n_tiles * most]
+  void shortlist(int64_t most, std::span<int32_t> lists, Workspace& scratch) const;
+  int64_t n_far(int64_t query) const { return end_of(query) - first_; }
 
  private:
-  int64_t end_of(int64_t query) const { return std::max(first_, reading_.window_begin(pos0_ + query) / kKvBlock); }
+  int64_t far_end(int64_t query) const { return std::max(first_, reading_.window_begin(pos0_ + query) / kKvBlock); }
+  int64_t end_of(int64_t query) const { return listed_.empty() ? far_end(query) : end_; }
+  // A list's blocks count one behind the other from first_ on: which one that is for a tile.
+  int32_t block_of(int64_t tile, int32_t place) const {
+    if (listed_.empty()) return place;
+    return listed_[static_cast<size_t>(tile % n_scopes() * (end_ - first_) + place - first_)];
+  }
   int64_t n_scopes() const { return scopes_of(reading_, params_); }
   void turn_queries(const IndexQueries& queries, Workspace& scratch) const;
   void turn_mean(int64_t head, std::span<float> memory, const IndexQueries& out) const;
@@ -153,7 +166,7 @@ class Selection {
     }
   }
   size_t enough(int64_t tile, std::span<const Candidate> merged, std::span<const float> scores) const;
-  size_t take(int64_t query, std::span<const Candidate> best, std::span<const int32_t> forced,
+  size_t take(int64_t tile, std::span<const Candidate> best, std::span<const int32_t> forced,
               std::span<int32_t> chosen) const;
 
   const Reading& reading_;
@@ -163,6 +176,7 @@ class Selection {
   const int64_t pos0_;
   const MatView q_;
   const int n_threads_;
+  const std::span<const int32_t> listed_;  // [n_scopes, blocks], of one tile each; empty: all far blocks
   const int64_t n_kv_heads_;
   const int64_t group_;
   const int64_t n_choices_;  // queries that choose
@@ -210,6 +224,17 @@ void Selection::score(const IndexQueries& queries, std::span<float> scores, Work
   const int64_t far = end_ - first_;
   const int64_t floats = index_.score_floats(head_rows_);
   const std::span<float> buffers = scratch.take<float>(floats * n_threads_);
+  if (!listed_.empty()) {
+    const int64_t heads = n_kv_heads_ / n_scopes();
+    return parallel_for(n_threads_, n_scopes() * n_chunks_, [&](int64_t task, int thread) {
+      const int64_t scope = task / n_chunks_, from = task % n_chunks_ * kChunkBlocks;
+      const auto list = listed_.subspan(static_cast<size_t>(scope * far + from),
+                                        static_cast<size_t>(std::min(kChunkBlocks, far - from)));
+      const int64_t row = scope * heads * head_rows_;
+      index_.score_listed(index_.part_of(queries, row, heads * head_rows_), scope * heads, heads, rows_, list,
+                          scores.data() + row * far + from, far, buffers.data() + thread * floats);
+    });
+  }
   parallel_for(n_threads_, n_chunks_, [&](int64_t chunk, int thread) {
     const int64_t from = first_ + chunk * kChunkBlocks;
     index_.score(queries, rows_, from, std::min(end_, from + kChunkBlocks), scores.data() + from - first_, far,
@@ -308,8 +333,10 @@ Status Selection::look_at(const Scored& scored, int64_t block, int64_t head, int
 
 // How many of the best blocks hold the mass that is wanted of every head in a tile's scope.
 size_t Selection::enough(int64_t tile, std::span<const Candidate> merged, std::span<const float> scores) const {
-  if (reading_.mass <= 0) return merged.size();
-  const int64_t query = tile / n_scopes(), heads = n_kv_heads_ / n_scopes();
+  const int64_t query = tile / n_scopes();
+  // Who could read all of them reads all, whoever is planned with it.
+  if (reading_.mass <= 0 || n_far(query) <= reading_.blocks) return merged.size();
+  const int64_t heads = n_kv_heads_ / n_scopes();
   const int64_t first = tile % n_scopes() * heads;
   size_t most = 0;
   for_rows_of(query, first, heads, [&](int64_t row) {
@@ -323,7 +350,7 @@ size_t Selection::enough(int64_t tile, std::span<const Candidate> merged, std::s
 }
 
 // Forced blocks, and the best of the others while there is room.
-size_t Selection::take(int64_t query, std::span<const Candidate> best, std::span<const int32_t> forced,
+size_t Selection::take(int64_t tile, std::span<const Candidate> best, std::span<const int32_t> forced,
                        std::span<int32_t> chosen) const {
   size_t n = 0;
   const auto add = [&](int32_t block) {
@@ -331,23 +358,47 @@ size_t Selection::take(int64_t query, std::span<const Candidate> best, std::span
     if (n < chosen.size() && std::find(chosen.begin(), end, block) == end) chosen[n++] = block;
   };
   for (const int32_t block : forced) {
-    if (block >= first_ && block < end_of(query)) add(block);
+    if (block >= first_ && block < far_end(tile / n_scopes())) add(block);
   }
-  for (const Candidate& candidate : best) add(candidate.block);
+  for (const Candidate& candidate : best) add(block_of(tile, candidate.block));
   return n;
 }
 
-Result<TilePlan> Selection::plan(Workspace& scratch, SelectionExtras& extras) {
-  ChosenBlocks* const keep = extras.keep;
-  const int64_t each = q_.rows / n_choices_;
-  QueryTiles tiles(reading_, pos0_, n_choices_, n_scopes(), scratch, each);
-  const int64_t n_tiles = tiles.size();
+void Selection::shortlist(int64_t most, std::span<int32_t> lists, Workspace& scratch) const {
+  const size_t mark = scratch.mark();
+  const int64_t far = end_ - first_;
+  const auto totals = scratch.take<float>(n_kv_heads_ * head_rows_);
+  const IndexQueries queries = index_.take_queries(n_kv_heads_ * head_rows_, scratch);
+  const auto scores = scratch.take<float>(n_kv_heads_ * head_rows_ * far);
+  const auto rooms = scratch.take<RankedBlock>(far * n_threads_);
+  turn_queries(queries, scratch);
+  score(queries, scores, scratch);
+  normalise(scores, totals);
+  const int64_t heads = n_kv_heads_ / n_scopes();
+  parallel_for(n_threads_, n_choices_ * n_scopes(), [&](int64_t tile, int thread) {
+    const int64_t query = tile / n_scopes(), first_head = tile % n_scopes() * heads;
+    // Its first row's scores become the shares of all rows.
+    float* const share = scores.data() + (first_head * head_rows_ + query * group_) * far;
+    for_rows_of(query, first_head, heads, [&](int64_t row) {
+      const float* s = scores.data() + row * far;
+      for (int64_t b = 0; b < n_far(query); ++b) share[b] = std::max(share[b], s[b]);
+    });
+    pick_shortlist({share, static_cast<size_t>(n_far(query))}, first_,
+                   rooms.subspan(static_cast<size_t>(thread * far), static_cast<size_t>(far)),
+                   lists.subspan(static_cast<size_t>(tile * most), static_cast<size_t>(most)));
+  });
+  scratch.release(mark);
+}
+
+template <class Take>
+Status Selection::choose_for_tiles(Workspace& scratch, SelectionExtras& extras, const Take& take_blocks) {
+  const size_t mark = scratch.mark();
+  const int64_t n_tiles = n_choices_ * n_scopes();
   const auto most = static_cast<size_t>(reading_.blocks);
   const auto chosen = scratch.take<int32_t>(reading_.blocks);
   const auto best = scratch.take<Candidate>(n_tiles * std::max<int64_t>(n_chunks_, 1) * reading_.blocks);
   const auto counts = scratch.take<int32_t>(n_tiles * std::max<int64_t>(n_chunks_, 1));
   const auto merged = scratch.take<Candidate>(reading_.blocks);
-  const size_t mark = scratch.mark();
   const auto totals = scratch.take<float>(n_kv_heads_ * head_rows_);
   IndexQueries queries{};
   // When all far blocks fit there is nothing to choose.
@@ -363,7 +414,6 @@ Result<TilePlan> Selection::plan(Workspace& scratch, SelectionExtras& extras) {
     if (!is_exact) choose(scores, best, counts);
   }
   for (int64_t tile = 0; tile < n_tiles; ++tile) {
-    const int64_t query = tile / n_scopes();
     size_t n = 0;
     if (is_exact) LCRUN_TRY(best_first({queries, scores, totals}, tile, merged, n, scratch, extras));
     for (int64_t chunk = 0; !is_all && !is_exact && chunk < n_chunks_; ++chunk) {
@@ -372,16 +422,15 @@ Result<TilePlan> Selection::plan(Workspace& scratch, SelectionExtras& extras) {
       for (const Candidate& candidate : found) offer(merged, n, most, candidate);
     }
     if (!is_all) n = enough(tile, merged.first(n), scores);
-    if (!is_all) n = take(query, merged.first(n), extras.forced, chosen);
-    for (int64_t b = first_; is_all && b < end_of(query); ++b) chosen[n++] = static_cast<int32_t>(b);
-    std::sort(chosen.begin(), chosen.begin() + static_cast<int64_t>(n));
-    tiles.fill(tile, chosen.first(n));
-    for (int64_t i = 0; keep != nullptr && i < each; ++i) {
-      keep->put(pos0_ + query * each + i, tile % n_scopes(), chosen.first(n));
+    if (!is_all) n = take(tile, merged.first(n), extras.forced, chosen);
+    for (int64_t b = first_; is_all && b < end_of(tile / n_scopes()); ++b) {
+      chosen[n++] = block_of(tile, static_cast<int32_t>(b));
     }
+    std::sort(chosen.begin(), chosen.begin() + static_cast<int64_t>(n));
+    take_blocks(tile, chosen.first(n));
   }
   scratch.release(mark);
-  return tiles.plan();
+  return {};
 }
 
 }  // namespace
@@ -417,7 +466,40 @@ Result<TilePlan> plan_selection(const Reading& reading, const BlockIndex& index,
                                 const storage::Region& rows, int64_t pos0, MatView q, Workspace& scratch, int n_threads,
                                 SelectionExtras& extras) {
   LCRUN_CHECK(q.rows <= (reading.choice == Choice::kTile ? kKvBlock : kAskQueries));
-  return Selection(reading, index, params, rows, pos0, q, std::max(1, n_threads)).plan(scratch, extras);
+  n_threads = std::max(1, n_threads);
+  const int64_t scopes = scopes_of(reading, params);
+  const int64_t each = reading.choice == Choice::kTile ? q.rows : 1;
+  QueryTiles tiles(reading, pos0, q.rows / each, scopes, scratch, each);
+  const auto keep = [&](int64_t tile, std::span<const int32_t> chosen) {
+    tiles.fill(tile, chosen);
+    for (int64_t i = 0; extras.keep != nullptr && i < each; ++i) {
+      extras.keep->put(pos0 + tile / scopes * each + i, tile % scopes, chosen);
+    }
+  };
+  Selection all(reading, index, params, rows, pos0, q, n_threads);
+  const int64_t most = reading.most_listed();
+  if (!reading.has_levels() || all.n_far(q.rows - 1) <= most) {
+    LCRUN_TRY(all.choose_for_tiles(scratch, extras, keep));
+    return tiles.plan();
+  }
+  LCRUN_CHECK(extras.coarse.has_value() && reading.choice != Choice::kExact);
+  const auto lists = scratch.take<int32_t>(tiles.size() * most);
+  const CoarseIndex& coarse = *extras.coarse;
+  Selection(reading, coarse.index, params, coarse.rows, pos0, q, n_threads).shortlist(most, lists, scratch);
+  for (int64_t query = 0; query < q.rows; query += each) {
+    const int64_t tile = query / each * scopes;
+    const int64_t n = std::min(most, all.n_far(query + each - 1));
+    // One behind the other, also where there are fewer than there may be.
+    const auto mine = lists.subspan(static_cast<size_t>(tile * most), static_cast<size_t>(scopes * most));
+    for (int64_t scope = 1; scope < scopes; ++scope) {
+      std::copy_n(mine.begin() + scope * most, n, mine.begin() + scope * n);
+    }
+    Selection fine(reading, index, params, rows, pos0 + query, {q.row(query), each, q.cols, q.stride}, n_threads,
+                   mine.first(static_cast<size_t>(scopes * n)));
+    LCRUN_TRY(fine.choose_for_tiles(
+        scratch, extras, [&](int64_t scope, std::span<const int32_t> chosen) { keep(tile + scope, chosen); }));
+  }
+  return tiles.plan();
 }
 
 TilePlan plan_taken_over(const Reading& reading, const ChosenBlocks& chosen, const AttnParams& params, int64_t pos0,
@@ -460,7 +542,7 @@ uint64_t plan_scratch_bytes(const Attention& attention, const AttnParams& params
       Workspace::bytes_of<float>(rows * far) + index.queries_bytes(rows) +
       Workspace::bytes_of<float>(2 * params.n_heads * params.layout.k_dim) + Workspace::bytes_of<float>(rows) +
       Workspace::bytes_of<Candidate>(far) + Workspace::bytes_of<float>(floats * std::max(1, n_threads));
-  return std::max(bytes, selection);
+  return std::max(bytes, selection + shortlist_scratch_bytes(attention, params, tiles, rows, std::max(1, n_threads)));
 }
 
 int64_t blocks_of(const TilePlan& plan, const KvLayout& layout) {

@@ -7,11 +7,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "src/attention/chosen_blocks.hpp"
 #include "src/attention/plan.hpp"
 #include "src/attention/policy.hpp"
+#include "src/attention/shortlist.hpp"
 #include "src/base/workspace.hpp"
 
 namespace lcrun::attention {
@@ -29,10 +31,11 @@ uint64_t everything_scratch_bytes(const Attention& attention);
 // Tiles for up to kAskQueries queries, one each (and for each KV head, if that is the scope), or one for up to 64 of a
 // block that choose together. Queries as attention gets them.  // q [n, n_heads * k_dim]
 struct SelectionExtras {
-  ChosenBlocks* keep = nullptr;     // where choices go, too
-  storage::Region* keys = nullptr;  // of the layer; for exact choices
-  std::span<const int32_t> forced;  // blocks that are chosen whatever the index says, where they are far
-  int64_t looked_at = 0;            // parts of blocks (of a KV head) whose keys an exact choice has read
+  ChosenBlocks* keep = nullptr;            // where choices go, too
+  storage::Region* keys = nullptr;         // of the layer; for exact choices
+  std::optional<CoarseIndex> coarse = {};  // for readings with levels
+  std::span<const int32_t> forced;         // blocks that are chosen whatever the index says, where they are far
+  int64_t looked_at = 0;                   // parts of blocks (of a KV head) whose keys an exact choice has read
 };
 // Errors of reading keys.
 Result<TilePlan> plan_selection(const Reading& reading, const BlockIndex& index, const AttnParams& params,

@@ -3,13 +3,15 @@
 //
 // State: one region of keys and values, Append for layers that see everything, Ring for window layers (they keep the
 // window and a little slack, so that a few tokens can be taken back). Open blocks besides where the cache is sealed,
-// and last an index of the blocks where some queries choose what they read.
+// and last what is kept of full blocks where some queries choose what they read (block_summaries.hpp).
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <optional>
 
 #include "src/attention/attention.hpp"
+#include "src/attention/block_summaries.hpp"
+#include "src/attention/remainder.hpp"
 #include "src/attention/selector.hpp"
 #include "src/base/format.hpp"
 #include "src/kernels/ops.hpp"
@@ -42,13 +44,12 @@ class AttentionMixer final : public TokenMixer {
       open.block_bytes = layout.open_form().block_bytes();
       specs.push_back(open);
     }
-    if (const auto index = index_of(cache, {})) specs.push_back(index->region());
+    for (storage::RegionSpec& kept : summaries(cache, {}).regions()) specs.push_back(std::move(kept));
     return specs;
   }
   Status check_cache(const CacheOptions& cache) const override {
     LCRUN_TRY(params(cache).layout.check());
-    const auto index = index_of(cache, {});
-    return index.has_value() ? index->check() : Status();
+    return summaries(cache, {}).check();
   }
   uint64_t scratch_bytes(int64_t max_rows, const CacheOptions& cache, int n_threads) const override {
     const uint64_t gated = q_gate_ ? Workspace::bytes_of<float>(max_rows * 2 * q_width()) : 0;
@@ -81,10 +82,9 @@ class AttentionMixer final : public TokenMixer {
     p.sinks = sinks_.empty() ? nullptr : sinks_.data();
     return p;
   }
-  // What chooses among the blocks of this layer, if anything does.
-  std::optional<attention::BlockIndex> index_of(const CacheOptions& cache, attention::Rotary rotary) const {
-    if (window_ > 0 || cache.attention == nullptr || !cache.attention->keeps_index(layer_)) return std::nullopt;
-    return attention::BlockIndex(*cache.attention->index(), params(cache).layout, rotary);
+  // What is kept of the blocks of this layer, if anything is.
+  attention::BlockSummaries summaries(const CacheOptions& cache, attention::Rotary rotary) const {
+    return {window_ > 0 ? nullptr : cache.attention.get(), layer_, params(cache).layout, rotary};
   }
   attention::Rotary rotary(const StepContext& step) const {
     if (rope_ < 0) return {};
@@ -364,31 +364,28 @@ void AttentionMixer::encode(storage::LayerState& state, const StepContext& step,
            [&](int64_t i) { attention::seal_kv(layout, first + i, open->block(first + i), kv.block(first + i)); });
 }
 
-// Index rows of the blocks that the batch fills.
+// What is kept of the blocks that the batch fills.
 Status AttentionMixer::make_index(storage::LayerState& state, const StepContext& step, int64_t rows) const {
-  const auto index = index_of(step.cache, rotary(step));
-  if (!index.has_value()) return {};
-  storage::Region& region = state.regions.back();
-  LCRUN_TRY(region.reserve_rows(region.spec().rows_of(step.pos0 + rows) - region.rows()));
+  const auto kept = summaries(step.cache, rotary(step));
+  if (kept.is_empty()) return {};
+  LCRUN_TRY(kept.reserve(state, step.pos0 + rows));
   const int64_t first = step.pos0 / storage::kBlockTokens;
   const int64_t n = (step.pos0 + rows) / storage::kBlockTokens - first;
   parallel_for(n > 1 ? step.n_threads : 1, n, [&](int64_t i, int) {
-    index->make_rows(first + i, std::as_const(state.regions[0]).block(first + i), region);
+    kept.make_rows(first + i, std::as_const(state.regions[0]).block(first + i), state);
   });
   return {};
 }
 
 Status AttentionMixer::rebuild_index(storage::LayerState& state, const StepContext& step, int64_t tokens) const {
-  const auto index = index_of(step.cache, rotary(step));
-  if (!index.has_value()) return {};
-  storage::Region& region = state.regions.back();
-  const int64_t rows = region.spec().rows_of(tokens);
-  LCRUN_TRY(region.reserve_rows(rows));
+  const auto kept = summaries(step.cache, rotary(step));
+  if (kept.is_empty()) return {};
+  LCRUN_TRY(kept.reserve(state, tokens));
   for (int64_t b = 0; b < tokens / storage::kBlockTokens; ++b) {
     LCRUN_ASSIGN(const auto block, state.regions[0].read_block(b));
-    index->make_rows(b, block.data(), region);
+    kept.make_rows(b, block.data(), state);
   }
-  region.commit_rows(rows);
+  kept.commit(state, tokens);
   return {};
 }
 
@@ -498,13 +495,15 @@ Result<attention::TilePlan> AttentionMixer::choose(storage::LayerState& state, c
   const auto start = std::chrono::steady_clock::now();
   attention::SelectionExtras extras{.keep = keep, .keys = &state.regions[0], .forced = step.forced_blocks};
   if (keep == nullptr && !step.chosen.empty() && step.chosen[anchor].bytes() > 0) extras.keep = &step.chosen[anchor];
-  const auto index = index_of(step.cache, p.rotary);
-  LCRUN_ASSIGN(const auto plan, attention::plan_selection(reading, *index, p, state.regions.back(), pos0, q,
+  const auto kept = summaries(step.cache, p.rotary);
+  const auto& index = kept.index();
+  if (kept.coarse()) extras.coarse.emplace(*kept.coarse(), kept.coarse_rows(state));
+  LCRUN_ASSIGN(const auto plan, attention::plan_selection(reading, *index, p, kept.index_rows(state), pos0, q,
                                                           *step.scratch, step.n_threads, extras));
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
   step.stats->selector_seconds += taken.count();
-  const int64_t far = reading.window_begin(pos0 + q.rows - 1) - std::max(reading.sinks, reading.gone_until);
-  step.stats->scanned_bytes += far <= reading.blocks * storage::kBlockTokens ? 0 : index->bytes_of(far);
+  const attention::BlockIndex* coarse = kept.coarse() ? &*kept.coarse() : nullptr;
+  step.stats->scanned_bytes += attention::scanned_bytes(reading, *index, coarse, pos0, q.rows);
   step.stats->scanned_bytes += extras.looked_at * static_cast<int64_t>(p.layout.head_bytes() / 2);
   return plan;
 }
@@ -515,6 +514,9 @@ Status AttentionMixer::attend_chosen(storage::LayerState& state, const StepConte
   Workspace& scratch = *step.scratch;
   const size_t mark = scratch.mark();
   constexpr int64_t kBlock = storage::kBlockTokens;
+  const auto kept = summaries(step.cache, p.rotary);
+  std::optional<attention::RemainderTerm> rest;
+  if (reading.has_remainder()) rest.emplace(reading, *kept.means(), kept.mean_rows(state), p);
   for (int64_t row = 0, n = 0; row < q.rows; row += n) {
     const bool follows = step.led != nullptr;
     int64_t most = reading.choice == attention::Choice::kTile ? kBlock - (pos0 + row) % kBlock : attention::kAskQueries;
@@ -525,7 +527,9 @@ Status AttentionMixer::attend_chosen(storage::LayerState& state, const StepConte
                                           : choose(state, step, p, reading, queries, pos0 + row));
     count(step, plan, p, n);
     const MatView out{o.row(row), n, o.cols, o.stride};
-    LCRUN_TRY(attention::execute(p, state.regions[0], plan, pos0 + row, queries, out, scratch, step.n_threads));
+    LCRUN_TRY(attention::execute(p, state.regions[0], plan, pos0 + row, queries, out, scratch, step.n_threads,
+                                 rest.has_value() ? &*rest : nullptr));
+    if (rest.has_value()) step.stats->scanned_bytes += rest->bytes_read(pos0 + row + n - 1);
     LCRUN_TRY(show(state, step, p, reading, plan, queries, pos0 + row));
     scratch.release(mark);
   }

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "src/attention/attention.hpp"
+#include "src/attention/block_means.hpp"
 #include "src/base/cgroup.hpp"
 #include "storage/region.hpp"
 
@@ -46,6 +47,21 @@ uint64_t index_blocks(const model::LayerConfig& layer, const model::CacheOptions
   return static_cast<uint64_t>((spec.rows_of(n_tokens) + kBlock - 1) / kBlock) * spec.block_bytes;
 }
 
+// A coarse index before it, and the means of blocks, where those are kept.
+uint64_t other_summaries(const model::LayerConfig& layer, int64_t i, const model::CacheOptions& cache,
+                         int64_t n_tokens) {
+  if (cache.attention == nullptr || layer.window > 0) return 0;
+  const attention::KvLayout layout = cache_layout(layer, cache);
+  const attention::IndexKind* coarse = cache.attention->coarse_index();
+  uint64_t total = 0;
+  const auto add = [&](const storage::RegionSpec& spec) {
+    total += static_cast<uint64_t>((spec.rows_of(n_tokens) + kBlock - 1) / kBlock) * spec.block_bytes;
+  };
+  if (coarse != nullptr && cache.attention->keeps_index(i)) add(attention::BlockIndex(*coarse, layout, {}).region());
+  if (cache.attention->keeps_means(i)) add(attention::BlockMeans(layout, {}).region());
+  return total;
+}
+
 uint64_t batch_blocks(const model::LayerConfig& layer, const model::CacheOptions& cache, int64_t rows) {
   const attention::KvLayout layout = cache_layout(layer, cache);
   return layout.is_sealed() ? static_cast<uint64_t>(rows / kBlock) * layout.open_form().block_bytes() : 0;
@@ -72,10 +88,11 @@ uint64_t number_in(const char* path, std::string_view name, uint64_t fallback) {
 
 uint64_t cache_bytes(const model::ModelConfig& config, const model::CacheOptions& cache, int64_t n_tokens) {
   uint64_t total = 0;
-  for (const auto& layer : config.layers) {
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    const auto& layer = config.layers[i];
     if (layer.n_kv_heads > 0 && layer.k_dim > 0 && layer.mixer == "attention") {
       total += attention_cache(layer, cache, n_tokens) + open_blocks(layer, cache, n_tokens);
-      total += index_blocks(layer, cache, n_tokens);
+      total += index_blocks(layer, cache, n_tokens) + other_summaries(layer, static_cast<int64_t>(i), cache, n_tokens);
     } else {
       total += recurrent_state(config.ssm);
     }

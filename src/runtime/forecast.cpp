@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <vector>
 
 #include "src/attention/attention.hpp"
+#include "src/attention/block_means.hpp"
+#include "src/attention/shortlist.hpp"
 #include "src/base/format.hpp"
 #include "src/runtime/bench.hpp"
 #include "src/runtime/budget.hpp"
@@ -317,8 +320,13 @@ uint64_t cache_bytes_read(const ModelConfig& config, const model::CacheOptions& 
     if (layer.window > 0 || reading.role != Role::kSelect) continue;
     const attention::BlockIndex index(*attention::find_index_kind(reading.index), layout, {});
     const double far = static_cast<double>(std::max<int64_t>(0, reading.window_begin(pos) - reading.sinks) / kBlock);
-    total += far * static_cast<double>(index.rows_per_block()) / static_cast<double>(kBlock) *
-             static_cast<double>(index.region().block_bytes);
+    std::optional<attention::BlockIndex> coarse;
+    if (reading.has_levels()) coarse.emplace(*attention::find_index_kind(reading.coarse), layout, attention::Rotary{});
+    total +=
+        static_cast<double>(attention::scanned_bytes(reading, index, coarse.has_value() ? &*coarse : nullptr, pos, 1));
+    if (!reading.has_remainder()) continue;
+    const storage::RegionSpec means = attention::BlockMeans(layout, {}).region();
+    total += far / static_cast<double>(kBlock) * static_cast<double>(means.block_bytes);
   }
   return static_cast<uint64_t>(total);
 }

@@ -31,6 +31,7 @@ constexpr size_t kMaxName = 40;
 constexpr size_t kMaxText = 400;
 constexpr int64_t kMaxTokens = int64_t{1} << 24;
 constexpr int64_t kMaxBlocks = 4096;
+constexpr int64_t kMaxShortlist = 1 << 18;
 constexpr int64_t kMaxLayer = 4096;
 constexpr size_t kMaxSharings = 256;
 constexpr const char* kSource = "a policy file";  // where a row does not say
@@ -141,9 +142,23 @@ class Fields {
 
 // --- reading ---------------------------------------------------------------------------------------------------------
 
+// The name of a kind of index, or `other` for none.
+Status read_index(const Fields& fields, std::string_view key, const char* other, std::string_view& name) {
+  std::string found(name);
+  LCRUN_TRY(fields.text(key, found));
+  const attention::IndexKind* kind = attention::find_index_kind(found);
+  if (kind == nullptr && !found.empty() && found != other) {
+    std::string known = other;
+    for (const auto& one : attention::index_kinds()) known += std::string(", ") + one.name;
+    return fields.refused(key, in_quotes(found), "one of " + known);
+  }
+  name = kind == nullptr ? std::string_view() : std::string_view(kind->name);
+  return {};
+}
+
 Status read_reading(const Fields& fields, Reading& reading) {
-  LCRUN_TRY(
-      fields.check({"role", "sinks", "window", "positions", "index", "blocks", "mass", "scope", "choice", "cadence"}));
+  LCRUN_TRY(fields.check({"role", "sinks", "window", "positions", "index", "blocks", "mass", "scope", "choice",
+                          "cadence", "remainder", "coarse", "shortlist"}));
   auto role = static_cast<size_t>(reading.role);
   auto positions = static_cast<size_t>(reading.positions.kind);
   auto scope = static_cast<size_t>(reading.scope);
@@ -153,6 +168,9 @@ Status read_reading(const Fields& fields, Reading& reading) {
   auto choice = static_cast<size_t>(reading.choice);
   LCRUN_TRY(fields.choice("choice", {"query", "tile", "exact"}, choice));
   reading.choice = static_cast<attention::Choice>(choice);
+  auto remainder = static_cast<size_t>(reading.remainder);
+  LCRUN_TRY(fields.choice("remainder", {"none", "blocks", "mean"}, remainder));
+  reading.remainder = static_cast<attention::Remainder>(remainder);
   reading.role = static_cast<Role>(role);
   reading.positions = {static_cast<attention::Positions>(positions)};
   reading.scope = static_cast<Scope>(scope);
@@ -164,15 +182,12 @@ Status read_reading(const Fields& fields, Reading& reading) {
   if (reading.cadence < 1 || storage::kBlockTokens % reading.cadence != 0) {
     return fields.refused("cadence", format("{}", reading.cadence), format("a divisor of {}", storage::kBlockTokens));
   }
-  std::string index(reading.index);
-  LCRUN_TRY(fields.text("index", index));
-  const attention::IndexKind* kind = attention::find_index_kind(index);
-  if (kind == nullptr && !index.empty() && index != "auto") {
-    std::string known = "auto";
-    for (const auto& one : attention::index_kinds()) known += std::string(", ") + one.name;
-    return fields.refused("index", in_quotes(index), "one of " + known);
+  LCRUN_TRY(read_index(fields, "index", "auto", reading.index));
+  LCRUN_TRY(read_index(fields, "coarse", "none", reading.coarse));
+  LCRUN_TRY(fields.number("shortlist", reading.shortlist, kMaxShortlist, 1));
+  if (reading.has_levels() && reading.shortlist < std::max<int64_t>(1, reading.blocks)) {
+    return fields.refused("shortlist", format("{}", reading.shortlist), "at least as many as there are \"blocks\"");
   }
-  reading.index = kind == nullptr ? std::string_view() : std::string_view(kind->name);
   return {};
 }
 
@@ -250,6 +265,10 @@ Status read_row(const Fields& fields, PolicyRows& rows) {
   if (both && policy.read.index != policy.ask.index) {
     return fields.refused("read.index", in_quotes(policy.read.index), "that of \"ask\": a layer keeps one index");
   }
+  const bool both_coarse = policy.read.has_levels() && policy.ask.has_levels();
+  if (both_coarse && policy.read.coarse != policy.ask.coarse) {
+    return fields.refused("read.coarse", in_quotes(policy.read.coarse), "that of \"ask\": a layer keeps one");
+  }
   rows.rows.push_back(std::move(policy));
   return {};
 }
@@ -318,6 +337,11 @@ Json json_of(const Reading& reading) {
   json["scope"] = reading.scope == Scope::kHead ? "head" : "layer";
   if (reading.choice != attention::Choice::kQuery) json["choice"] = attention::name_of(reading.choice);
   if (reading.cadence > 1) json["cadence"] = reading.cadence;
+  if (reading.has_levels()) {
+    json["coarse"] = std::string(reading.coarse);
+    json["shortlist"] = reading.shortlist;
+  }
+  if (reading.has_remainder()) json["remainder"] = attention::name_of(reading.remainder);
   return json;
 }
 

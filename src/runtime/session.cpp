@@ -147,15 +147,22 @@ Status Session::assign_roles(const attention::Roles& roles) {
   auto changed = std::make_shared<attention::Attention>(*attention());
   const int64_t n_layers = model_->config().n_layers;
   if (changed->indexed.empty()) {
-    for (int64_t i = 0; i < n_layers; ++i) changed->indexed.push_back(attention()->keeps_index(i));
+    for (int64_t i = 0; i < n_layers; ++i) {
+      changed->indexed.push_back(attention()->keeps_index(i));
+      changed->averaged.push_back(attention()->keeps_means(i));
+    }
   }
   changed->roles = roles;
   for (int64_t i = 0; i < n_layers; ++i) {
     const bool sees_all = model_->config().layers[static_cast<size_t>(i)].window == 0;
     const bool chooses =
         changed->anchor_of(i) == i && changed->asks(i) && changed->ask.role == attention::Role::kSelect;
-    if (!sees_all || !chooses || changed->indexed[static_cast<size_t>(i)]) continue;
-    return make_error(Code::kInvalidArgument, "layer {}: it is to choose blocks, and has no index", i);
+    const bool lacks_index = chooses && !changed->indexed[static_cast<size_t>(i)];
+    const bool lacks_means =
+        changed->asks(i) && changed->ask.has_remainder() && !changed->averaged[static_cast<size_t>(i)];
+    if (!sees_all || !(lacks_index || lacks_means)) continue;
+    return make_error(Code::kInvalidArgument, "layer {}: it is to choose blocks, and has no {}", i,
+                      lacks_index ? "index" : "means of blocks");
   }
   options_.cache.attention = changed;
   model_->change_roles(prompt_step_, changed);

@@ -266,10 +266,14 @@ static bool drop_other_index(storage::Snapshot& snapshot, const storage::Sequenc
   bool same = true;
   for (size_t i = 0; i < wanted.size(); ++i) {
     const auto& tables = snapshot.tables[i];
-    const auto found = std::find_if(tables.begin(), tables.end(), is_index);
-    same = same && (found != tables.end()) == wanted[i].has_value() &&
-           (found == tables.end() ||
-            (found->spec.name == wanted[i]->name && found->spec.block_bytes == wanted[i]->block_bytes));
+    std::vector<storage::RegionSpec> found;
+    for (const auto& table : tables) {
+      if (is_index(table)) found.push_back(table.spec);
+    }
+    same = same && std::equal(found.begin(), found.end(), wanted[i].begin(), wanted[i].end(),
+                              [](const storage::RegionSpec& a, const storage::RegionSpec& b) {
+                                return a.name == b.name && a.block_bytes == b.block_bytes;
+                              });
   }
   for (auto& tables : snapshot.tables) {
     if (!same) std::erase_if(tables, is_index);
@@ -312,7 +316,7 @@ static Result<LoadedSession> load_file(FileSystem& fs, const std::string& path, 
     place = SealedPlace{std::move(copy), {}};  // nothing stays in a file
   }
   loaded.state = std::move(place->state);
-  if (needs_index) loaded.state.replace_index(std::vector<std::optional<storage::RegionSpec>>(snapshot.tables.size()));
+  if (needs_index) loaded.state.replace_index(storage::SequenceState::IndexSpecs(snapshot.tables.size()));
   LCRUN_ASSIGN(const int64_t usable,
                storage::restore_snapshot(snapshot, loaded.state, request.n_threads, place->sources));
   if (needs_index) LCRUN_TRY(request.model.rebuild_index(loaded.state, request.cache, request.n_ctx));

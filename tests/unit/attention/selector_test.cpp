@@ -31,6 +31,8 @@ struct Indexed {
   std::vector<float> raw;  // keys before rotation  // [n, n_kv_heads * k_dim]
   std::optional<BlockIndex> index;
   std::optional<storage::Region> rows;
+  std::optional<BlockIndex> coarse;  // for readings with levels
+  std::optional<storage::Region> coarse_rows;
 
   Indexed(const char* kind, DType type, int64_t n, uint64_t seed = 5, int64_t k_dim = 32)
       : params(make_params(type, k_dim)), cache(params.layout, n, seed), raw(cache.k) {
@@ -51,6 +53,16 @@ struct Indexed {
     REQUIRE(rows->reserve_rows(n_rows).has_value());
     for (int64_t b = 0; b < n / 64; ++b) index->make_rows(b, std::as_const(cache.region).block(b), *rows);
     rows->commit_rows(n_rows);
+  }
+  void build_coarse(const char* kind) {
+    coarse.emplace(*attention::find_index_kind(kind), params.layout, params.rotary);
+    coarse_rows.emplace(coarse->region());
+    const int64_t n = coarse_rows->spec().rows_of(cache.region.rows());
+    REQUIRE(coarse_rows->reserve_rows(n).has_value());
+    for (int64_t b = 0; b < cache.region.rows() / 64; ++b) {
+      coarse->make_rows(b, std::as_const(cache.region).block(b), *coarse_rows);
+    }
+    coarse_rows->commit_rows(n);
   }
   static AttnParams make_params(DType type, int64_t k_dim) {
     AttnParams params;
@@ -124,6 +136,7 @@ Chosen choose(Indexed& made, const Reading& reading, int64_t pos0, std::vector<f
   Workspace scratch;
   REQUIRE(scratch.reserve(attention::plan_scratch_bytes(attention, made.params, n, n_threads)).has_value());
   attention::SelectionExtras extras{.keys = &made.cache.region, .forced = forced};
+  if (made.coarse) extras.coarse.emplace(*made.coarse, *made.coarse_rows);
   const auto planned = attention::plan_selection(reading, *made.index, made.params, *made.rows, pos0,
                                                  {q.data(), n, width, width}, scratch, n_threads, extras);
   REQUIRE(planned.has_value());
@@ -309,6 +322,90 @@ TEST_CASE("as many blocks are chosen as hold the mass that is wanted of every he
   CHECK(chosen(0, 6).size() == 6);
 }
 
+TEST_CASE("a list of blocks is scored as a run of them is, bit for bit", "[attention]") {
+  for_each_isa([](const std::string&) {
+    for (const IndexKind& kind : attention::index_kinds()) {
+      CAPTURE(kind.name);
+      Indexed made(kind.name, DType::kQ8_0, 2048);
+      made.build(2048);
+      const auto q = Random(6).row(made.params.n_heads * 32, -2, 2);
+      Workspace memory;
+      REQUIRE(memory.reserve(made.index->queries_bytes(6)).has_value());
+      const auto queries = made.index->take_queries(6, memory);
+      for (int64_t head = 0; head < 2; ++head) {
+        made.index->turn_queries(q.data() + head * 3 * 32, 2047, made.params.scale,
+                                 made.index->part_of(queries, head * 3, 3));
+      }
+      std::vector<float> scratch(static_cast<size_t>(made.index->score_floats(3)));
+      std::vector<float> all(6 * 32), some(6 * 5), of_head(3 * 5);
+      made.index->score(queries, *made.rows, 0, 32, all.data(), 32, scratch.data());
+      const std::vector<int32_t> list{1, 2, 8, 15, 31};
+      made.index->score_listed(queries, 0, 2, *made.rows, list, some.data(), 5, scratch.data());
+      made.index->score_listed(made.index->part_of(queries, 3, 3), 1, 1, *made.rows, list, of_head.data(), 5,
+                               scratch.data());
+      for (size_t row = 0; row < 6; ++row) {
+        for (size_t i = 0; i < list.size(); ++i) {
+          CHECK(some[row * 5 + i] == all[row * 32 + size_t(list[i])]);
+          if (row >= 3) CHECK(of_head[(row - 3) * 5 + i] == some[row * 5 + i]);
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("the fine index chooses among the blocks that the coarse one finds best, by shares of those", "[attention]") {
+  for (const Scope scope : {Scope::kLayer, Scope::kHead}) {
+    Indexed made("scan8", DType::kF32, 4096), rough("mean", DType::kF32, 4096);
+    made.build(4096);
+    rough.build(4096);
+    made.build_coarse("mean");
+    const int64_t pos = 4095, far_end = 61, most = 12, heads = scope == Scope::kHead ? 1 : 2;
+    const auto q = Random(14).row(made.params.n_heads * 32, -2, 2);
+    Reading reading = selecting("scan8", 4, scope);
+    reading.coarse = "mean";
+    reading.shortlist = most;
+    const auto plan = choose(made, reading, pos, q);
+    for (size_t tile = 0; tile < plan.tiles.size(); ++tile) {
+      const auto shares = [&](Indexed& by, const std::vector<int64_t>& blocks) {
+        std::vector<std::pair<double, int64_t>> all;
+        for (const int64_t b : blocks) all.push_back({-1e300, b});
+        for (int64_t head = int64_t(tile) * 3; head < (int64_t(tile) + heads) * 3; ++head) {
+          double total = 0;
+          for (const int64_t b : blocks) total += std::exp(by.reference(by.index->kind(), q, head, pos, b));
+          for (auto& [share, b] : all) {
+            share = std::max(share, by.reference(by.index->kind(), q, head, pos, b) - std::log(total));
+          }
+        }
+        std::sort(all.begin(), all.end(), std::greater<>());
+        return all;
+      };
+      std::vector<int64_t> blocks;
+      for (int64_t b = 1; b < far_end; ++b) blocks.push_back(b);
+      const auto rough_shares = shares(rough, blocks);
+      std::vector<int64_t> listed;
+      for (int64_t i = 0; i < most; ++i) listed.push_back(rough_shares[size_t(i)].second);
+      const auto fine_shares = shares(made, listed);
+      const auto found = blocks_in(plan.tiles[tile], 1, far_end);
+      REQUIRE(found.size() == 4);
+      for (const int64_t b : found) {
+        // Rounding to 8 bits may swap neighbours in rank, in either index.
+        const auto in_list =
+            std::find_if(rough_shares.begin(), rough_shares.end(), [&](auto& e) { return e.second == b; });
+        CHECK(in_list->first > rough_shares[most - 1].first - 0.02);
+        const auto fine = std::find_if(fine_shares.begin(), fine_shares.end(), [&](auto& e) { return e.second == b; });
+        if (fine != fine_shares.end()) CHECK(fine->first > fine_shares[3].first - 0.05);
+      }
+      // The list leaves out what the fine index alone would have taken.
+      if (scope == Scope::kLayer) CHECK(choose(made, selecting("scan8", 4, scope), pos, q) != plan);
+    }
+    CHECK(choose(made, reading, pos, q, 3) == plan);
+    reading.shortlist = far_end - 1;
+    CHECK(choose(made, reading, pos, q) == choose(made, selecting("scan8", 4, scope), pos, q));
+    reading.blocks = 100;  // as many as are wanted
+    CHECK(choose(made, reading, pos, q) == choose(made, selecting("scan8", 100, scope), pos, q));
+  }
+}
+
 TEST_CASE("with room for all blocks a selection is dense attention, bit for bit", "[attention]") {
   for_each_isa([](const std::string&) {
     Indexed made("sub8", DType::kQ8_0, 1000);
@@ -409,14 +506,26 @@ TEST_CASE("a query chooses the same whoever is planned with it, on any number of
         const int64_t width = made.params.n_heads * 32;
         // Across a border of blocks, where the far blocks of later queries are one more.
         const auto q = Random(16).row(8 * width, -2, 2);
-        const auto whole = choose(made, selecting(kind, 5, scope), 2939, q);
-        CHECK(choose(made, selecting(kind, 5, scope), 2939, q, 3) == whole);
-        const size_t per_query = whole.tiles.size() / 8;
-        for (int64_t t = 0; t < 8; ++t) {
-          const auto one = choose(made, selecting(kind, 5, scope), 2939 + t,
-                                  std::vector<float>(q.begin() + t * width, q.begin() + (t + 1) * width));
-          for (size_t i = 0; i < per_query; ++i) {
-            CHECK(Chosen{{one.tiles[i]}, {0}} == Chosen{{whole.tiles[size_t(t) * per_query + i]}, {0}});
+        made.build_coarse("sub16");
+        Reading readings[4];
+        for (Reading& reading : readings) reading = selecting(kind, 5, scope);
+        readings[1].coarse = readings[3].coarse = "sub16";
+        readings[1].shortlist = 20;
+        // Of the first queries all far blocks fit: in the list, among those that are read.
+        const int64_t first_far = 2939 / 64 - 3;
+        readings[2].blocks = first_far;
+        readings[2].mass = 0.5;
+        readings[3].shortlist = first_far;
+        for (const Reading& reading : readings) {
+          const auto whole = choose(made, reading, 2939, q);
+          CHECK(choose(made, reading, 2939, q, 3) == whole);
+          const size_t per_query = whole.tiles.size() / 8;
+          for (int64_t t = 0; t < 8; ++t) {
+            const auto one =
+                choose(made, reading, 2939 + t, std::vector<float>(q.begin() + t * width, q.begin() + (t + 1) * width));
+            for (size_t i = 0; i < per_query; ++i) {
+              CHECK(Chosen{{one.tiles[i]}, {0}} == Chosen{{whole.tiles[size_t(t) * per_query + i]}, {0}});
+            }
           }
         }
       }
@@ -459,6 +568,14 @@ TEST_CASE("policies are completed for the heads of a model, and unknown names ar
   CHECK(extended("auto", "relay", narrow).value()->describe() == a->describe());
   // An exact choice needs bounds, whoever decides on the index.
   CHECK(resolve_policy({"bestfirst", "auto", 0, "scan4"}, narrow).error().code == Code::kInvalidArgument);
+  auto two_levels = std::make_shared<attention::PolicyRows>();
+  two_levels->rows.push_back({"exact-levels", "", a->read, a->ask, ""});
+  two_levels->rows.back().ask.index = "minmax16";
+  two_levels->rows.back().ask.choice = attention::Choice::kExact;
+  two_levels->rows.back().ask.coarse = "mean";
+  attention::PolicyChoice exact_levels{"exact-levels"};
+  exact_levels.rows = two_levels;
+  CHECK(resolve_policy(exact_levels, narrow).error().message.find("coarse index mean") != std::string::npos);
   auto exact_text = std::make_shared<attention::PolicyRows>();
   exact_text->rows.push_back({"exact-text", "", a->ask, a->ask, ""});
   exact_text->rows.back().read.index = "minmax16";

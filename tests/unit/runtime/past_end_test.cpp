@@ -6,6 +6,7 @@
 #include "storage/fault_device.hpp"
 #include "storage/sim_device.hpp"
 #include "tests/support/memory_files.hpp"
+#include "tests/support/own_rows.hpp"
 #include "tests/support/tiny_session.hpp"
 
 using namespace lcrun;
@@ -150,6 +151,26 @@ TEST_CASE("what a disk loses past the end is read again from the first token on"
       auto paged = open_paged(model, options, on_disk(storage::Fault::kFlipOnWrite, 15));
       CHECK(run(paged, tokens, n_ctx - 100) == wanted);
       CHECK(paged.recomputed_tokens() > 0);
+    }
+  }
+}
+
+TEST_CASE("what is not read counts for as long as it was not dropped, in memory or on a disk",
+          "[runtime][past][paging]") {
+  for (const std::string arch : {"llama", "gemma2"}) {
+    const auto model = load_wide(arch);
+    for (const char* policy : {"select-blocks", "recall-blocks"}) {
+      CAPTURE(arch, policy);
+      const auto tokens = random_tokens(2 * kChoosing, kTinyVocab, 7);
+      auto options = options_of(DType::kQ4_0, policy, kChoosing);
+      options.policy.rows = own_rows();
+      auto memory = open_tiny_session(model, options);
+      const Rows wanted = run(memory, tokens, kChoosing - 100);
+      CHECK(memory.is_past_end());
+      options.n_threads = options.n_threads_batch = 3;
+      options.batch = 77;
+      auto paged = open_paged(model, options, on_disk());
+      CHECK(run(paged, tokens, kChoosing - 100) == wanted);
     }
   }
 }

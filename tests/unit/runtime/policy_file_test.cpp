@@ -19,7 +19,8 @@ namespace {
 
 const char* const kGood = R"({"lcrun_policies": 1, "auto": "mine",
   "rows": [{"name": "mine", "like": "select", "about": "two layers",
-            "ask": {"blocks": 32, "cadence": 16, "index": "sub8", "scope": "head"},
+            "ask": {"blocks": 32, "cadence": 16, "index": "sub8", "scope": "head", "remainder": "mean",
+                    "coarse": "probe8", "shortlist": 500},
             "layers": {"look_back": "0,2-3", "plan_from": [{"layers": "3", "anchor": 2}]}}]})";
 
 std::string refusal(const std::string& text) {
@@ -57,6 +58,8 @@ TEST_CASE("a policy file adds rows that inherit what they do not say", "[runtime
   CHECK(row.ask.cadence == 16);
   CHECK(row.ask.index == "sub8");
   CHECK(row.ask.scope == Scope::kHead);
+  CHECK(row.ask.remainder == attention::Remainder::kMean);
+  CHECK(row.read.remainder == attention::Remainder::kNone);
   CHECK(row.ask.positions.kind == attention::Positions::kRelay);
   CHECK(row.layers.look_back == "0,2-3");
   REQUIRE(row.layers.plan_from.size() == 1);
@@ -65,6 +68,9 @@ TEST_CASE("a policy file adds rows that inherit what they do not say", "[runtime
   REQUIRE(again.has_value());
   CHECK(again->rows[0].layers.look_back == "0,2-3");
   CHECK(again->rows[0].ask.cadence == 16);
+  CHECK(again->rows[0].ask.coarse == "probe8");
+  CHECK(again->rows[0].ask.shortlist == 500);
+  CHECK(again->rows[0].ask.remainder == attention::Remainder::kMean);
   CHECK(again->digest != rows->digest);
 
   attention::PolicyChoice choice;
@@ -78,6 +84,8 @@ TEST_CASE("a policy file adds rows that inherit what they do not say", "[runtime
   CHECK(made->keeps_index(2));
   CHECK_FALSE(made->keeps_index(3));
   CHECK_FALSE(made->keeps_index(1));
+  CHECK(made->keeps_means(3));  // it takes over blocks, and leaves others
+  CHECK_FALSE(made->keeps_means(1));
   CHECK(made->is_anchor(2));
   CHECK_FALSE(made->is_anchor(0));
   CHECK(made->describe().find("3 of 4 layers") != std::string::npos);
@@ -108,6 +116,12 @@ TEST_CASE("what is wrong in a policy file is said with its field, what was found
       {changed("\"cadence\": 16", "\"cadence\": 128"), "F: rows[0].ask.cadence", "64"},
       {changed("\"about\": \"two layers\"", "\"read\": {\"cadence\": 4}"), "F: rows[0].read.cadence", "found 4"},
       {changed("sub8", "sub7"), "F: rows[0].ask.index", "scan4"},
+      {changed("\"mean\"", "\"means\""), "F: rows[0].ask.remainder",
+       "found \"means\", wanted one of none, blocks, mean"},
+      {changed("probe8", "probe9"), "F: rows[0].ask.coarse", "found \"probe9\", wanted one of none, scan4"},
+      {changed("500", "31"), "F: rows[0].ask.shortlist", "found 31, wanted at least as many"},
+      {changed(", \"shortlist\": 500", ""), "F: rows[0].ask.shortlist", "found 0"},
+      {changed("500", "1e12"), "F: rows[0].ask.shortlist", "wanted a number from 0 to 262144"},
       {changed("\"scope\": \"head\"", "\"scope\": 3"), "F: rows[0].ask.scope", "a text"},
       {changed("\"blocks\": 32", "\"choice\": \"tile\""), "F: rows[0].ask.choice", "query"},
       {changed("\"blocks\": 32", "\"positions\": \"nowhere\""), "F: rows[0].ask.positions", "chunk"},
@@ -128,6 +142,10 @@ TEST_CASE("what is wrong in a policy file is said with its field, what was found
   const std::string both = R"({"lcrun_policies": 1, "rows": [{"name": "s", "read": {"role": "select", "index": "sub8"},
                                "ask": {"role": "select", "index": "mean"}}]})";
   CHECK(refusal(both).find("one index") != std::string::npos);
+  const std::string levels = R"({"lcrun_policies": 1, "rows": [{"name": "s",
+    "read": {"role": "select", "coarse": "sub8", "shortlist": 9},
+    "ask": {"role": "select", "coarse": "mean", "shortlist": 9}}]})";
+  CHECK(refusal(levels).find("F: rows[0].read.coarse: found \"sub8\"") == 0);
   CHECK(refusal(std::string(2 << 20, ' ')).find("bytes") != std::string::npos);
 }
 

@@ -3,8 +3,11 @@
 #include <fstream>
 #include <iterator>
 
+#include "src/runtime/budget.hpp"
+#include "src/runtime/forecast.hpp"
 #include "storage/fault_device.hpp"
 #include "storage/sim_device.hpp"
+#include "tests/support/own_rows.hpp"
 #include "tests/support/random.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/support/tiny_session.hpp"
@@ -25,6 +28,7 @@ SessionOptions options_of(const std::string& policy, DType type = DType::kF16) {
   options.n_ctx = kTinyContext;
   options.cache.type_k = options.cache.type_v = type;
   options.policy = {policy, "auto", 256};
+  options.policy.rows = own_rows();
   return options;
 }
 
@@ -69,8 +73,10 @@ PagingOptions on_disk(uint64_t seed, storage::Fault fault, int per_thousand) {
   return paging;
 }
 
-const char* const kPolicyNames[] = {"stream", "select",      "quest", "hip",      "rekv",
-                                    "recall", "flexprefill", "moc",   "bestfirst"};
+const char* const kPolicyNames[] = {"stream",      "select",        "quest",     "hip",         "rekv",
+                                    "recall",      "flexprefill",   "moc",       "bestfirst",   "select-blocks",
+                                    "select-mean", "recall-blocks", "moc-mean",  "infinitehip", "levels",
+                                    "levels-head", "levels-text",   "levels-moc"};
 
 }  // namespace
 
@@ -179,15 +185,20 @@ TEST_CASE("a budget of the whole context is dense attention, bit for bit", "[run
   auto options = options_of("dense");
   auto dense = open_tiny_session(model, options);
   const auto want = run(dense, tokens, kText);
-  for (const char* policy : {"select", "quest", "hip", "rekv", "longheads", "infllm"}) {
+  for (const char* policy : {"select", "quest", "hip", "rekv", "longheads", "infllm", "infinitehip", "select-blocks",
+                             "select-mean", "shared-blocks", "levels", "levels-head"}) {
     options.policy = {policy, "dense", kTinyContext};
+    options.policy.rows = own_rows();
     auto session = open_tiny_session(model, options);
     CAPTURE(policy);
     CHECK(run(session, tokens, 500) == want);
   }
   // While it is read, too.
   auto rows = std::make_shared<attention::PolicyRows>();
-  for (attention::Policy row : attention::policies()) {
+  const auto own = own_rows();
+  std::vector<attention::Policy> all(attention::policies().begin(), attention::policies().end());
+  all.insert(all.end(), own->rows.begin(), own->rows.end());
+  for (attention::Policy row : all) {
     if (row.read.role != attention::Role::kSelect) continue;
     row.name += "-all";
     row.read.blocks = kTinyContext / 64;
@@ -253,7 +264,7 @@ TEST_CASE("pages on a disk that loses them change nothing in what a policy gives
   const auto tokens = some_tokens(2000);
   for (const std::string arch : {"llama", "gemma2"}) {
     const auto model = load_tiny(arch);
-    for (const char* policy : {"stream", "select", "quest"}) {
+    for (const char* policy : {"stream", "select", "quest", "select-blocks", "recall-blocks", "levels-head"}) {
       auto memory = open_tiny_session(model, options_of(policy));
       const auto want = run(memory, tokens, kText);
       for (const auto fault : {storage::Fault::kShortRead, storage::Fault::kFlipOnWrite}) {
@@ -280,7 +291,7 @@ TEST_CASE("a session that chooses is saved and restored with its index", "[runti
   const std::string path = dir.path() + "/s.ses";
   for (const std::string arch : {"llama", "gemma2"}) {
     const auto model = load_tiny(arch);
-    for (const char* policy : {"stream", "select"}) {
+    for (const char* policy : {"stream", "select", "select-blocks", "select-mean", "levels-head"}) {
       CAPTURE(arch, policy);
       auto saver = open_tiny_session(model, options_of(policy));
       REQUIRE(saver.sync({tokens.data(), kText}, {}, INT64_MAX).has_value());
@@ -307,10 +318,11 @@ TEST_CASE("a session file with another index, or none, gets the one that is want
     REQUIRE(session.sync({tokens.data(), kText}, {}, INT64_MAX).has_value());
     return session;
   };
-  for (const char* from : {"stream", "select", "quest"}) {
+  const char* const names[] = {"stream", "select", "quest", "select-blocks", "select-mean", "levels"};
+  for (const char* from : names) {
     auto saver = reading(from);
     REQUIRE(saver.save(posix_file_system(), path).has_value());
-    for (const char* to : {"stream", "select", "quest"}) {
+    for (const char* to : names) {
       CAPTURE(from, to);
       auto want = reading(to);
       auto options = options_of(to);
@@ -362,6 +374,71 @@ TEST_CASE("layers take over the blocks that another one has chosen, and need no 
     CHECK(shared.attention_stats().queries == apart.attention_stats().queries);
     auto split = with({{"1,2", 0}}, scope, 3);
     CHECK(run(split, tokens, 333) == found);
+  }
+}
+
+TEST_CASE("what is not read changes what a selection gives, in layers that take over blocks, too",
+          "[runtime][policy]") {
+  const auto tokens = some_tokens(2000);
+  for (const std::string arch : {"llama", "gemma2"}) {
+    const auto model = load_tiny(arch);
+    std::vector<std::vector<std::vector<float>>> found;
+    for (const char* policy : {"select", "select-blocks", "select-mean", "shared-blocks"}) {
+      if (arch == "gemma2" && std::string(policy) == "shared-blocks") continue;
+      auto session = open_tiny_session(model, options_of(policy));
+      CAPTURE(arch, policy);
+      found.push_back(run(session, tokens, kText));
+      CHECK(std::count(found.begin(), found.end(), found.back()) == 1);
+      // What it takes beside an index is planned.
+      auto plain = open_tiny_session(model, options_of("select"));
+      const auto more = [&](auto bytes) { return bytes(session.options().cache) - bytes(plain.options().cache); };
+      const auto planned = more([&](const auto& cache) { return cache_bytes(model->config(), cache, 8192); });
+      const auto held = more([&](const auto& cache) { return model->state_bytes(cache, 8192); });
+      if (std::string(policy) != "shared-blocks") CHECK(planned == held);
+      CHECK((planned > 0) == (std::string(policy) != "select"));
+      const auto read = more([&](const auto& cache) { return cache_bytes_read(model->config(), cache, 3000); });
+      CHECK((read > 0) == (planned > 0));
+    }
+  }
+}
+
+TEST_CASE("a coarse index that leaves all blocks changes nothing, one that leaves few reads less",
+          "[runtime][policy]") {
+  const auto tokens = some_tokens(2000);
+  const auto own = own_rows();
+  auto rows = std::make_shared<attention::PolicyRows>(*own);
+  for (const int64_t shortlist : {9, 64}) {
+    for (const attention::Policy& policy : own->rows) {
+      attention::Policy row = policy;
+      row.name += "-" + std::to_string(shortlist);
+      row.read.shortlist = row.ask.shortlist = shortlist;
+      rows->rows.push_back(row);
+      row.name += "-one";
+      row.read.coarse = row.ask.coarse = {};
+      rows->rows.push_back(row);
+    }
+  }
+  for (const std::string arch : {"llama", "gemma2"}) {
+    const auto model = load_tiny(arch);
+    for (const char* policy : {"levels", "levels-head", "levels-text", "levels-moc"}) {
+      const auto with = [&](const std::string& name) {
+        auto options = options_of(name);
+        options.policy.rows = rows;
+        options.policy.index = std::string(policy) == "levels-moc" ? "sub4" : "auto";
+        return open_tiny_session(model, options);
+      };
+      CAPTURE(arch, policy);
+      auto one = with(std::string(policy) + "-64-one"), all = with(std::string(policy) + "-64");
+      auto few = with(std::string(policy) + "-9");
+      const auto want = run(one, tokens, kText);
+      CHECK(run(all, tokens, kText) == want);
+      CHECK(all.attention_stats().scanned_bytes == one.attention_stats().scanned_bytes);
+      CHECK(run(few, tokens, kText) != want);
+      // What it takes is planned.
+      const auto& cache = few.options().cache;
+      CHECK(cache_bytes(model->config(), cache, 8192) == model->state_bytes(cache, 8192));
+      CHECK(cache_bytes(model->config(), cache, 8192) > cache_bytes(model->config(), one.options().cache, 8192));
+    }
   }
 }
 

@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 
 #include "tests/support/alloc_counter.hpp"
+#include "tests/support/own_rows.hpp"
 #include "tests/support/tiny_session.hpp"
 
 using namespace lcrun;
@@ -133,6 +134,25 @@ TEST_CASE("decode steps after the first allocate nothing", "[runtime][session]")
     const int64_t before = allocation_count();
     bool all_well = true;
     for (Token token = 0; token < 200; ++token) all_well = session.decode(token).has_value() && all_well;
+    const int64_t after = allocation_count();
+    CHECK(all_well);
+    CHECK(after == before);
+  }
+}
+
+TEST_CASE("decoding with means of blocks allocates nothing within a block", "[runtime][session]") {
+  for (const char* policy : {"select", "select-blocks", "select-mean", "shared-blocks"}) {
+    CAPTURE(policy);
+    auto options = tiny_session_options();
+    options.n_ctx = 2048;
+    options.policy = {policy, "auto", 128};
+    options.policy.rows = own_rows();
+    auto session = open_tiny_session(load_tiny("llama"), options);
+    sync_copy(session, random_tokens(1665, kTinyVocab, 9));
+    REQUIRE(session.decode(1).has_value());
+    const int64_t before = allocation_count();
+    bool all_well = true;
+    for (Token token = 0; token < 60; ++token) all_well = session.decode(token).has_value() && all_well;
     const int64_t after = allocation_count();
     CHECK(all_well);
     CHECK(after == before);
