@@ -53,10 +53,23 @@ const std::vector<Policy>& table() {
        select({}, 0, Scope::kLayer, 64, 0), "`select` for text that is read, too: 64 tokens choose together"},
       {"flexprefill",
        "FlexPrefill, arXiv 2502.20766, section 3",
-       choosing(Choice::kTile, holding(0.9, select("mean", 64, Scope::kHead, 128, 512, Positions::kTrue))),
+       choosing(Choice::kDivergence, holding(0.9, select({}, 64, Scope::kHead, 128, 512, Positions::kTrue))),
        {},
-       "64 queries together read as many blocks as hold 90 % of a head's attention, by their mean and mean keys, at "
-       "most 4,096 tokens, at true positions; answers are dense"},
+       "64 queries together read as many blocks as hold 90 % of a head's attention, at most 4,096 tokens, by their "
+       "mean "
+       "and mean keys where that is like what 8 of them attend to, else by those; true positions, answers are dense"},
+      {"xattention",
+       "XAttention, arXiv 2503.16428, section 2",
+       choosing(Choice::kAntidiagonal, holding(0.9, select({}, 64, Scope::kHead, 128, 512, Positions::kTrue))),
+       {},
+       "64 queries together read as many blocks as hold 90 % of a head's attention, by antidiagonals of 8 x 8, at most "
+       "4,096 tokens, at true positions; answers are dense"},
+      {"minference",
+       "MInference, arXiv 2407.02490, section 3",
+       choosing(Choice::kSampled, select({}, 64, Scope::kHead, 128, 512, Positions::kTrue)),
+       {},
+       "64 queries together read the 64 blocks that 8 of them attend to most: columns and diagonals to within blocks, "
+       "found for each 64 and not once for a prompt, without a file of patterns; true positions, answers are dense"},
       {"moc", "Mixture of Contexts, arXiv 2508.21058, section 3",
        select("mean", 20, Scope::kHead, 64, 256, Positions::kTrue),
        select("mean", 20, Scope::kHead, 64, 256, Positions::kTrue),
@@ -88,7 +101,7 @@ const Policy* find_policy(std::string_view name, const PolicyRows* more) {
 Status complete(Reading& reading, const ModelShape& shape) {
   if (reading.role == Role::kSelect) {
     const bool is_wide = shape.head_dim >= 128;
-    if (reading.index.empty()) reading.index = is_wide ? "sub8" : "scan4";
+    if (reading.index.empty() && reading.needs_index()) reading.index = is_wide ? "sub8" : "scan4";
     if (reading.blocks == 0) reading.blocks = is_wide ? 16 : 8;
     if (reading.window == 0) reading.window = is_wide ? 1024 : 256;
   }
@@ -119,8 +132,10 @@ std::string words(const Reading& reading) {
   std::string text = "read everything";
   if (reading.role != Role::kDense) {
     text = format("read the first {} and the last {} tokens", reading.sinks, reading.window);
-    if (reading.role == Role::kSelect)
-      text += format(" and {} blocks of 64 found by {}", reading.blocks, reading.index);
+    if (reading.role == Role::kSelect) {
+      text += format(" and {} blocks of 64 found by {}", reading.blocks,
+                     reading.needs_index() ? reading.index : name_of(reading.choice));
+    }
     if (map.kind == Positions::kTrue) text += " at true positions";
   }
   if (map.kind == Positions::kClip) text += format(", none farther than {} tokens", map.near);
@@ -168,7 +183,7 @@ Slide slide_for(int64_t n_ctx, const Attention* attention) {
 }
 
 const char* name_of(Choice choice) {
-  constexpr const char* kNames[] = {"query", "tile", "exact"};
+  constexpr const char* kNames[] = {"query", "tile", "exact", "antidiagonal", "sampled", "divergence"};
   return kNames[static_cast<size_t>(choice)];
 }
 
@@ -209,7 +224,7 @@ bool Attention::is_anchor(int64_t layer) const {
 bool Attention::keeps_index(int64_t layer) const {
   if (index() == nullptr) return false;
   if (!indexed.empty()) return indexed[static_cast<size_t>(layer)];
-  return anchor_of(layer) == layer && (read.role == Role::kSelect || asks(layer));
+  return anchor_of(layer) == layer && (read.needs_index() || (asks(layer) && ask.needs_index()));
 }
 
 const Reading& Attention::reading(int64_t pos, bool is_asked, int64_t layer) const {
@@ -221,7 +236,7 @@ const Reading& Attention::reading(int64_t pos, bool is_asked, int64_t layer) con
 
 const IndexKind* Attention::index() const {
   for (const Reading* reading : {&read, &ask}) {
-    if (reading->role == Role::kSelect) return find_index_kind(reading->index);
+    if (reading->needs_index()) return find_index_kind(reading->index);
   }
   return nullptr;
 }
@@ -352,11 +367,11 @@ Result<std::shared_ptr<const Attention>> resolve_policy(const PolicyChoice& choi
                                           own_layers ? format("{}, layers", asked->name) : "--attn-layers"));
   if (choice.index != "auto") {
     for (Reading* reading : {&made->ask, &made->read}) {
-      if (reading->role == Role::kSelect) reading->index = find_index_kind(choice.index)->name;
+      if (reading->needs_index()) reading->index = find_index_kind(choice.index)->name;
     }
   }
   // A layer keeps one index: questions decide.
-  if (made->ask.role == Role::kSelect && made->read.role == Role::kSelect) made->read.index = made->ask.index;
+  if (made->ask.needs_index() && made->read.needs_index()) made->read.index = made->ask.index;
   for (const Reading* reading : {&made->ask, &made->read}) {
     if (reading->role != Role::kSelect || reading->choice != Choice::kExact) continue;
     if (find_index_kind(reading->index)->reduce == IndexReduce::kBounds) continue;

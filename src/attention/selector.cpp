@@ -5,6 +5,7 @@
 
 #include "src/attention/cached_keys.hpp"
 #include "src/attention/tile.hpp"
+#include "src/attention/tile_choice.hpp"
 #include "src/base/check.hpp"
 #include "src/base/parallel.hpp"
 #include "src/kernels/kernels.hpp"
@@ -108,18 +109,17 @@ class QueryTiles {
 // A selection under way.
 class Selection {
  public:
-  Selection(const Reading& reading, const BlockIndex& index, const AttnParams& params, const storage::Region& rows,
-            int64_t pos0, MatView q, int n_threads)
+  Selection(const Reading& reading, const IndexOfLayer& index, const AttnParams& params, int64_t pos0, MatView q,
+            int n_threads)
       : reading_(reading),
         index_(index),
         params_(params),
-        rows_(rows),
         pos0_(pos0),
         q_(q),
         n_threads_(n_threads),
         n_kv_heads_(params.layout.n_kv_heads),
         group_(params.n_heads / n_kv_heads_),
-        n_choices_(reading.choice == Choice::kTile ? 1 : q.rows),
+        n_choices_(reading.is_by_tile() ? 1 : q.rows),
         head_rows_(n_choices_ * group_),
         first_(std::max(reading.sinks, reading.gone_until) / kKvBlock),
         end_(std::max(first_, reading.window_begin(pos0 + q.rows - 1) / kKvBlock)),
@@ -157,9 +157,8 @@ class Selection {
               std::span<int32_t> chosen) const;
 
   const Reading& reading_;
-  const BlockIndex& index_;
+  const IndexOfLayer index_;
   const AttnParams& params_;
-  const storage::Region& rows_;
   const int64_t pos0_;
   const MatView q_;
   const int n_threads_;
@@ -184,7 +183,7 @@ void Selection::turn_mean(int64_t head, std::span<float> memory, const IndexQuer
     turn(params_.rotary, q_.rows - 1 - t, row, group_, params_.layout.k_dim);
     ops.add_scaled(mean, row, 1.0F / static_cast<float>(q_.rows), width);
   }
-  index_.turn_queries(mean, pos0_ + q_.rows - 1, params_.scale, out);
+  index_.index->turn_queries(mean, pos0_ + q_.rows - 1, params_.scale, out);
 }
 
 void Selection::turn_queries(const IndexQueries& queries, Workspace& scratch) const {
@@ -193,27 +192,27 @@ void Selection::turn_queries(const IndexQueries& queries, Workspace& scratch) co
     const std::span<float> memory = scratch.take<float>(floats * n_kv_heads_);
     parallel_for(n_threads_, n_kv_heads_, [&](int64_t head, int) {
       turn_mean(head, memory.subspan(static_cast<size_t>(head * floats), static_cast<size_t>(floats)),
-                index_.part_of(queries, head * head_rows_, group_));
+                index_.index->part_of(queries, head * head_rows_, group_));
     });
     return;
   }
   const int64_t n = n_kv_heads_ * q_.rows;
   parallel_for(n < 4 ? 1 : n_threads_, n, [&](int64_t task, int) {
     const int64_t head = task / q_.rows, t = task % q_.rows;
-    index_.turn_queries(q_.row(t) + head * group_ * params_.layout.k_dim, pos0_ + t, params_.scale,
-                        index_.part_of(queries, head * head_rows_ + t * group_, group_));
+    index_.index->turn_queries(q_.row(t) + head * group_ * params_.layout.k_dim, pos0_ + t, params_.scale,
+                               index_.index->part_of(queries, head * head_rows_ + t * group_, group_));
   });
 }
 
 // scores [n_kv_heads, queries, group, far blocks]
 void Selection::score(const IndexQueries& queries, std::span<float> scores, Workspace& scratch) const {
   const int64_t far = end_ - first_;
-  const int64_t floats = index_.score_floats(head_rows_);
+  const int64_t floats = index_.index->score_floats(head_rows_);
   const std::span<float> buffers = scratch.take<float>(floats * n_threads_);
   parallel_for(n_threads_, n_chunks_, [&](int64_t chunk, int thread) {
     const int64_t from = first_ + chunk * kChunkBlocks;
-    index_.score(queries, rows_, from, std::min(end_, from + kChunkBlocks), scores.data() + from - first_, far,
-                 buffers.data() + thread * floats);
+    index_.index->score(queries, *index_.rows, from, std::min(end_, from + kChunkBlocks), scores.data() + from - first_,
+                        far, buffers.data() + thread * floats);
   });
 }
 
@@ -296,7 +295,7 @@ Status Selection::look_at(const Scored& scored, int64_t block, int64_t head, int
   for (int64_t g = 0; g < group_; ++g) {
     const int64_t row = head * head_rows_ + query * group_ + g;
     // Bounds are scored by the positive and the negative part of a query.
-    const float* parts = scored.queries.q + row * index_.row_dim();
+    const float* parts = scored.queries.q + row * index_.index->row_dim();
     float q[kernels::kMaxHeadDim], scores[kKvBlock];
     for (int64_t d = 0; d < dim; ++d) q[d] = parts[d] + parts[dim + d];
     turn(params_.rotary, block * kKvBlock, q, 1, dim);
@@ -355,11 +354,17 @@ Result<TilePlan> Selection::plan(Workspace& scratch, SelectionExtras& extras) {
   const bool is_exact = reading_.choice == Choice::kExact && !is_all;
   std::span<float> scores;
   if (!is_all) {
-    queries = index_.take_queries(n_kv_heads_ * head_rows_, scratch);
     scores = scratch.take<float>(n_kv_heads_ * head_rows_ * (end_ - first_));
-    turn_queries(queries, scratch);
-    score(queries, scores, scratch);
-    normalise(scores, totals);
+    if (reading_.is_by_keys()) {
+      LCRUN_CHECK(extras.keys != nullptr);
+      LCRUN_TRY(find_shares({reading_, params_, *extras.keys, pos0_, q_, first_, end_}, scores, scratch, n_threads_));
+      extras.looked_at += (end_ - first_) * n_kv_heads_;
+    } else {
+      queries = index_.index->take_queries(n_kv_heads_ * head_rows_, scratch);
+      turn_queries(queries, scratch);
+      score(queries, scores, scratch);
+      normalise(scores, totals);
+    }
     if (!is_exact) choose(scores, best, counts);
   }
   for (int64_t tile = 0; tile < n_tiles; ++tile) {
@@ -413,17 +418,17 @@ std::span<const Segment> plan_everything(const Reading& reading, const Slide& sl
   return segments.first(n);
 }
 
-Result<TilePlan> plan_selection(const Reading& reading, const BlockIndex& index, const AttnParams& params,
-                                const storage::Region& rows, int64_t pos0, MatView q, Workspace& scratch, int n_threads,
-                                SelectionExtras& extras) {
-  LCRUN_CHECK(q.rows <= (reading.choice == Choice::kTile ? kKvBlock : kAskQueries));
-  return Selection(reading, index, params, rows, pos0, q, std::max(1, n_threads)).plan(scratch, extras);
+Result<TilePlan> plan_selection(const Reading& reading, const IndexOfLayer& index, const AttnParams& params,
+                                int64_t pos0, MatView q, Workspace& scratch, int n_threads, SelectionExtras& extras) {
+  LCRUN_CHECK(q.rows <= (reading.is_by_tile() ? kKvBlock : kAskQueries));
+  LCRUN_CHECK(index.index != nullptr || !reading.needs_index());
+  return Selection(reading, index, params, pos0, q, std::max(1, n_threads)).plan(scratch, extras);
 }
 
 TilePlan plan_taken_over(const Reading& reading, const ChosenBlocks& chosen, const AttnParams& params, int64_t pos0,
                          int64_t n, Workspace& scratch) {
   const int64_t scopes = scopes_of(reading, params);
-  const int64_t each = reading.choice == Choice::kTile ? n : 1;
+  const int64_t each = reading.is_by_tile() ? n : 1;
   QueryTiles tiles(reading, pos0, n / each, scopes, scratch, each);
   for (int64_t tile = 0; tile < tiles.size(); ++tile) {
     tiles.fill(tile, chosen.at(pos0 + tile / scopes * each, tile % scopes));
@@ -442,24 +447,30 @@ uint64_t everything_scratch_bytes(const Attention& attention) {
 
 uint64_t plan_scratch_bytes(const Attention& attention, const AttnParams& params, int64_t n, int n_threads) {
   const int64_t blocks = n / kKvBlock + 2;
-  uint64_t bytes = Workspace::bytes_of<PlanTile>(blocks) + Workspace::bytes_of<Segment>(2 * blocks);
-  const IndexKind* kind = attention.index();
-  if (kind == nullptr) return bytes;
-  const BlockIndex index(*kind, params.layout, params.rotary);
+  const uint64_t bytes = Workspace::bytes_of<PlanTile>(blocks) + Workspace::bytes_of<Segment>(2 * blocks);
+  if (attention.read.role != Role::kSelect && attention.ask.role != Role::kSelect) return bytes;
   const int64_t most = std::max(attention.ask.blocks, attention.read.blocks);
   const int64_t queries = std::min(n, kAskQueries);
   const int64_t tiles = queries * params.layout.n_kv_heads;
   const int64_t rows = queries * params.n_heads;
   const int64_t far = ceil_div(attention.n_ctx, kKvBlock);
   const int64_t chunks = ceil_div(far, kChunkBlocks) + 1;
-  const int64_t floats = index.score_floats(queries * params.n_heads / params.layout.n_kv_heads);
+  uint64_t by_index = 0, by_keys = 0;
+  if (const IndexKind* kind = attention.index()) {
+    const BlockIndex index(*kind, params.layout, params.rotary);
+    const int64_t floats = index.score_floats(rows / params.layout.n_kv_heads);
+    by_index = index.queries_bytes(rows) + Workspace::bytes_of<float>(2 * params.n_heads * params.layout.k_dim) +
+               Workspace::bytes_of<Candidate>(far) + Workspace::bytes_of<float>(floats * std::max(1, n_threads));
+  }
+  for (const Reading* reading : {&attention.read, &attention.ask}) {
+    if (reading->role != Role::kSelect || !reading->is_by_keys()) continue;
+    by_keys = std::max(by_keys, find_shares_bytes(*reading, params, n, far, n_threads));
+  }
   const uint64_t selection =
       Workspace::bytes_of<PlanTile>(tiles) + Workspace::bytes_of<Segment>(tiles * (most + 2)) +
       Workspace::bytes_of<int32_t>(most) + Workspace::bytes_of<Candidate>(tiles * chunks * most) +
       Workspace::bytes_of<int32_t>(tiles * chunks) + Workspace::bytes_of<Candidate>(most) +
-      Workspace::bytes_of<float>(rows * far) + index.queries_bytes(rows) +
-      Workspace::bytes_of<float>(2 * params.n_heads * params.layout.k_dim) + Workspace::bytes_of<float>(rows) +
-      Workspace::bytes_of<Candidate>(far) + Workspace::bytes_of<float>(floats * std::max(1, n_threads));
+      Workspace::bytes_of<float>(rows * far) + Workspace::bytes_of<float>(rows) + std::max(by_index, by_keys);
   return std::max(bytes, selection);
 }
 

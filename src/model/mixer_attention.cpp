@@ -459,7 +459,7 @@ Status AttentionMixer::attend_everything(storage::LayerState& state, const StepC
   return {};
 }
 
-// By this layer's index, or as the layer has chosen whose choice it takes over.
+// By this layer's index or keys, or as the layer has chosen whose choice it takes over.
 Result<attention::TilePlan> AttentionMixer::choose(storage::LayerState& state, const StepContext& step,
                                                    const attention::AttnParams& p, const attention::Reading& reading,
                                                    MatView q, int64_t pos0) const {
@@ -471,12 +471,15 @@ Result<attention::TilePlan> AttentionMixer::choose(storage::LayerState& state, c
   attention::SelectionExtras extras{.keys = &state.regions[0], .forced = step.forced_blocks};
   if (!step.chosen.empty() && step.chosen[anchor].bytes() > 0) extras.keep = &step.chosen[anchor];
   const auto index = index_of(step.cache, p.rotary);
-  LCRUN_ASSIGN(const auto plan, attention::plan_selection(reading, *index, p, state.regions.back(), pos0, q,
-                                                          *step.scratch, step.n_threads, extras));
+  attention::IndexOfLayer of_layer;
+  if (index.has_value()) of_layer = {&*index, &state.regions.back()};
+  LCRUN_ASSIGN(const auto plan,
+               attention::plan_selection(reading, of_layer, p, pos0, q, *step.scratch, step.n_threads, extras));
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
   step.stats->selector_seconds += taken.count();
   const int64_t far = reading.window_begin(pos0 + q.rows - 1) - std::max(reading.sinks, reading.gone_until);
-  step.stats->scanned_bytes += far <= reading.blocks * storage::kBlockTokens ? 0 : index->bytes_of(far);
+  const bool is_scanned = reading.needs_index() && far > reading.blocks * storage::kBlockTokens;
+  step.stats->scanned_bytes += is_scanned ? index->bytes_of(far) : 0;
   step.stats->scanned_bytes += extras.looked_at * static_cast<int64_t>(p.layout.head_bytes() / 2);
   return plan;
 }
@@ -488,8 +491,7 @@ Status AttentionMixer::attend_chosen(storage::LayerState& state, const StepConte
   const size_t mark = scratch.mark();
   constexpr int64_t kBlock = storage::kBlockTokens;
   for (int64_t row = 0, n = 0; row < q.rows; row += n) {
-    const int64_t most =
-        reading.choice == attention::Choice::kTile ? kBlock - (pos0 + row) % kBlock : attention::kAskQueries;
+    const int64_t most = reading.is_by_tile() ? kBlock - (pos0 + row) % kBlock : attention::kAskQueries;
     n = std::min(most, q.rows - row);
     const MatView queries{q.row(row), n, q.cols, q.stride};
     LCRUN_ASSIGN(const auto plan, choose(state, step, p, reading, queries, pos0 + row));

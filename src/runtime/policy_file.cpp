@@ -150,7 +150,7 @@ Status read_reading(const Fields& fields, Reading& reading) {
   LCRUN_TRY(fields.choice("positions", {"true", "relay", "clip", "group", "chunk"}, positions));
   LCRUN_TRY(fields.choice("scope", {"head", "layer"}, scope));
   auto choice = static_cast<size_t>(reading.choice);
-  LCRUN_TRY(fields.choice("choice", {"query", "tile", "exact"}, choice));
+  LCRUN_TRY(fields.choice("choice", {"query", "tile", "exact", "antidiagonal", "sampled", "divergence"}, choice));
   reading.choice = static_cast<attention::Choice>(choice);
   reading.role = static_cast<Role>(role);
   reading.positions = {static_cast<attention::Positions>(positions)};
@@ -167,7 +167,12 @@ Status read_reading(const Fields& fields, Reading& reading) {
     for (const auto& one : attention::index_kinds()) known += std::string(", ") + one.name;
     return fields.refused("index", in_quotes(index), "one of " + known);
   }
-  reading.index = kind == nullptr ? std::string_view() : std::string_view(kind->name);
+  if (reading.is_by_keys() && kind != nullptr && fields.find("index") != nullptr) {
+    return fields.refused("index", in_quotes(index),
+                          format("none: the choice \"{}\" reads the keys themselves", name_of(reading.choice)));
+  }
+  const bool has_none = kind == nullptr || reading.is_by_keys();
+  reading.index = has_none ? std::string_view() : std::string_view(kind->name);
   return {};
 }
 
@@ -235,11 +240,13 @@ Status read_row(const Fields& fields, PolicyRows& rows) {
   if (read.has_value()) LCRUN_TRY(read_reading(*read, policy.read));
   LCRUN_ASSIGN(const auto ask, fields.object("ask"));
   if (ask.has_value()) LCRUN_TRY(read_reading(*ask, policy.ask));
-  if (policy.ask.choice == attention::Choice::kTile)
-    return fields.refused("ask.choice", "\"tile\"", "\"query\" or \"exact\": questions are asked token by token");
+  if (policy.ask.is_by_tile()) {
+    return fields.refused("ask.choice", in_quotes(attention::name_of(policy.ask.choice)),
+                          "\"query\" or \"exact\": questions are asked token by token");
+  }
   LCRUN_ASSIGN(const auto layers, fields.object("layers"));
   if (layers.has_value()) LCRUN_TRY(read_layers(*layers, policy.layers));
-  const bool both = policy.read.role == Role::kSelect && policy.ask.role == Role::kSelect;
+  const bool both = policy.read.needs_index() && policy.ask.needs_index();
   if (both && policy.read.index != policy.ask.index) {
     return fields.refused("read.index", in_quotes(policy.read.index), "that of \"ask\": a layer keeps one index");
   }
@@ -305,7 +312,7 @@ Json json_of(const Reading& reading) {
   json["sinks"] = reading.sinks;
   json["window"] = reading.window;
   if (reading.role != Role::kSelect) return json;
-  json["index"] = reading.index.empty() ? "auto" : std::string(reading.index);
+  if (reading.needs_index()) json["index"] = reading.index.empty() ? "auto" : std::string(reading.index);
   json["blocks"] = reading.blocks;
   if (reading.mass > 0) json["mass"] = reading.mass;
   json["scope"] = reading.scope == Scope::kHead ? "head" : "layer";
