@@ -30,7 +30,7 @@ Json json_of(const Reading& reading) {
   json["sinks"] = reading.sinks;
   json["window"] = reading.window;
   if (reading.role != Role::kSelect) return json;
-  json["index"] = reading.index;
+  if (reading.needs_index()) json["index"] = reading.index;
   json["blocks"] = reading.blocks;
   if (reading.mass > 0) json["mass"] = reading.mass;
   json["scope"] = reading.scope == attention::Scope::kHead ? "head" : "layer";
@@ -52,11 +52,12 @@ std::string text_of(const Reading& reading) {
   std::string text = format("{}({} + {}", name_of(reading.role), reading.sinks, number(reading.window));
   if (reading.role == Role::kSelect) {
     const std::string most = reading.mass > 0 ? format("{} % of the attention, at most ", reading.mass * 100) : "";
+    const std::string index = reading.index.empty() ? "auto" : std::string(reading.index);
     text += format(" + {}{} blocks by {}, a {}", most, number(reading.blocks),
-                   reading.index.empty() ? "auto" : std::string(reading.index),
+                   reading.needs_index() ? index : format("keys, {}", name_of(reading.choice)),
                    reading.scope == attention::Scope::kHead ? "head" : "layer");
     if (reading.has_levels()) text += format(", among {} by {}", reading.shortlist, reading.coarse);
-    if (reading.choice == attention::Choice::kTile) text += " and 64 tokens";
+    if (reading.is_by_tile()) text += " and 64 tokens";
     if (reading.choice == attention::Choice::kExact) text += ", exactly";
     if (reading.remainder == attention::Remainder::kBlocks) text += ", the others by their means";
     if (reading.remainder == attention::Remainder::kMean) text += ", the others by one mean";

@@ -28,25 +28,6 @@ constexpr IndexKind kKinds[] = {
     {"minmax16", 16, IndexReduce::kBounds, DType::kQ8_0, "bounds of each dimension over 16 keys (Quest's pages)"},
 };
 
-// Keys of a block [dim, 64], rotated for positions in the block alone.
-void turn_back(const Rotary& rotary, int64_t first_pos, int64_t dim, float* keys) {
-  const int64_t half = rotary.n_rot() / 2;
-  for (int64_t i = 0; i < half; ++i) {
-    const double angle = static_cast<double>(first_pos) * rotary.frequency[static_cast<size_t>(i)];
-    const auto c = static_cast<float>(std::cos(angle));
-    const auto s = static_cast<float>(std::sin(angle));
-    float* a = keys + (rotary.neox ? i : 2 * i) * kKvBlock;
-    float* b = keys + (rotary.neox ? i + half : 2 * i + 1) * kKvBlock;
-    for (int64_t row = 0; row < kKvBlock; ++row) {
-      const float x = a[row], y = b[row];
-      a[row] = x * c + y * s;
-      b[row] = y * c - x * s;
-    }
-  }
-  LCRUN_DCHECK(2 * half <= dim);
-  (void)dim;
-}
-
 // One dimension's 64 keys as rows' elements: out[i * row_dim] for row i.
 void reduce_dim(const IndexKind& kind, const float* keys, int64_t row_dim, int64_t dim, float* out) {
   const int64_t n = kind.row_tokens;
@@ -105,7 +86,7 @@ void BlockIndex::make_rows(int64_t b, const std::byte* kv_block, storage::Region
   float rows[kKvBlock * kernels::kMaxHeadDim];  // with bounds there are at most half as many
   for (int64_t head = 0; head < layout_.n_kv_heads; ++head) {
     decode_keys(layout_, kv_block + static_cast<uint64_t>(head) * layout_.head_bytes(), b, keys);
-    turn_back(rotary_, b * kKvBlock, k_dim, keys);
+    turn_columns_back(rotary_, b * kKvBlock, keys);
     for (int64_t d = 0; d < k_dim; ++d) {
       reduce_dim(*kind_, keys + d * kKvBlock, dim, k_dim, rows + d);
     }

@@ -62,10 +62,23 @@ const std::vector<Policy>& table() {
        select({}, 0, Scope::kLayer, 64, 0), "`select` for text that is read, too: 64 tokens choose together"},
       {"flexprefill",
        "FlexPrefill, arXiv 2502.20766, section 3",
-       choosing(Choice::kTile, holding(0.9, select("mean", 64, Scope::kHead, 128, 512, Positions::kTrue))),
+       choosing(Choice::kDivergence, holding(0.9, select({}, 64, Scope::kHead, 128, 512, Positions::kTrue))),
        {},
-       "64 queries together read as many blocks as hold 90 % of a head's attention, by their mean and mean keys, at "
-       "most 4,096 tokens, at true positions; answers are dense"},
+       "64 queries together read as many blocks as hold 90 % of a head's attention, at most 4,096 tokens, by their "
+       "mean "
+       "and mean keys where that is like what 8 of them attend to, else by those; true positions, answers are dense"},
+      {"xattention",
+       "XAttention, arXiv 2503.16428, section 2",
+       choosing(Choice::kAntidiagonal, holding(0.9, select({}, 64, Scope::kHead, 128, 512, Positions::kTrue))),
+       {},
+       "64 queries together read as many blocks as hold 90 % of a head's attention, by antidiagonals of 8 x 8, at most "
+       "4,096 tokens, at true positions; answers are dense"},
+      {"minference",
+       "MInference, arXiv 2407.02490, section 3",
+       choosing(Choice::kSampled, select({}, 64, Scope::kHead, 128, 512, Positions::kTrue)),
+       {},
+       "64 queries together read the 64 blocks that 8 of them attend to most: columns and diagonals to within blocks, "
+       "found for each 64 and not once for a prompt, without a file of patterns; true positions, answers are dense"},
       {"moc", "Mixture of Contexts, arXiv 2508.21058, section 3",
        select("mean", 20, Scope::kHead, 64, 256, Positions::kTrue),
        select("mean", 20, Scope::kHead, 64, 256, Positions::kTrue),
@@ -96,7 +109,7 @@ const Policy* find_policy(std::string_view name, const PolicyRows* more) {
 // words, and every block that is read beside the right one misleads. Narrow heads read worse for a long window, too.
 Status complete(Reading& reading, const ModelShape& shape) {
   if (reading.role == Role::kSelect) {
-    if (reading.index.empty()) reading.index = "scan4";
+    if (reading.index.empty() && reading.needs_index()) reading.index = "scan4";
     if (reading.blocks == 0) reading.blocks = 8;
     if (reading.window == 0) reading.window = shape.head_dim >= 128 ? 1024 : 256;
   }
@@ -127,8 +140,10 @@ std::string words(const Reading& reading) {
   std::string text = "read everything";
   if (reading.role != Role::kDense) {
     text = format("read the first {} and the last {} tokens", reading.sinks, reading.window);
-    if (reading.role == Role::kSelect)
-      text += format(" and {} blocks of 64 found by {}", reading.blocks, reading.index);
+    if (reading.role == Role::kSelect) {
+      text += format(" and {} blocks of 64 found by {}", reading.blocks,
+                     reading.needs_index() ? reading.index : name_of(reading.choice));
+    }
     if (reading.cadence > 1) text += format(" every {} tokens", reading.cadence);
     if (reading.has_levels()) text += format(" among {} found by {}", reading.most_listed(), reading.coarse);
     if (reading.remainder == Remainder::kBlocks) text += ", the others by their means";
@@ -180,7 +195,7 @@ Slide slide_for(int64_t n_ctx, const Attention* attention) {
 }
 
 const char* name_of(Choice choice) {
-  constexpr const char* kNames[] = {"query", "tile", "exact"};
+  constexpr const char* kNames[] = {"query", "tile", "exact", "antidiagonal", "sampled", "divergence"};
   return kNames[static_cast<size_t>(choice)];
 }
 
@@ -226,7 +241,7 @@ bool Attention::is_anchor(int64_t layer) const {
 bool Attention::keeps_index(int64_t layer) const {
   if (index() == nullptr) return false;
   if (!indexed.empty()) return indexed[static_cast<size_t>(layer)];
-  return anchor_of(layer) == layer && (read.role == Role::kSelect || asks(layer));
+  return anchor_of(layer) == layer && (read.needs_index() || (asks(layer) && ask.needs_index()));
 }
 
 bool Attention::keeps_means(int64_t layer) const {
@@ -243,7 +258,7 @@ const Reading& Attention::reading(int64_t pos, bool is_asked, int64_t layer) con
 
 const IndexKind* Attention::index() const {
   for (const Reading* reading : {&read, &ask}) {
-    if (reading->role == Role::kSelect) return find_index_kind(reading->index);
+    if (reading->needs_index()) return find_index_kind(reading->index);
   }
   return nullptr;
 }
@@ -386,11 +401,11 @@ Result<std::shared_ptr<const Attention>> resolve_policy(const PolicyChoice& choi
                                           own_layers ? format("{}, layers", asked->name) : "--attn-layers"));
   if (choice.index != "auto") {
     for (Reading* reading : {&made->ask, &made->read}) {
-      if (reading->role == Role::kSelect) reading->index = find_index_kind(choice.index)->name;
+      if (reading->needs_index()) reading->index = find_index_kind(choice.index)->name;
     }
   }
   // A layer keeps one index: questions decide.
-  if (made->ask.role == Role::kSelect && made->read.role == Role::kSelect) made->read.index = made->ask.index;
+  if (made->ask.needs_index() && made->read.needs_index()) made->read.index = made->ask.index;
   if (made->ask.has_levels() && made->read.has_levels()) made->read.coarse = made->ask.coarse;
   for (const Reading* reading : {&made->ask, &made->read}) {
     if (reading->role != Role::kSelect || reading->choice != Choice::kExact) continue;

@@ -4,7 +4,7 @@
 // both what layers that see everything do; layers with a window of their own keep to it.
 //   dense   every key
 //   stream  the first tokens and a window of the latest (StreamingLLM, Xiao et al., arXiv 2309.17453, section 3.2)
-//   select  the same, and the blocks that an index scores best
+//   select  the same, and the blocks that an index scores best, or the keys themselves
 // Where the keys that are read count as standing is a map of its own (position_map.hpp). What a query reads depends
 // on its position and on the cache alone, never on how a prompt was split.
 #pragma once
@@ -29,7 +29,14 @@ enum class Role : uint8_t { kDense, kStream, kSelect };
 //          of the work. For text alone; a block is always planned as a whole (Session::alike)
 //   exact  each query for itself, by the best key of each block; the index gives bounds that say which blocks need not
 //          be looked at (best first)
-enum class Choice : uint8_t { kQuery, kTile, kExact };
+// For text alone, too, the queries of a block together, but by all far keys and without an index (tile_choice.hpp):
+//   antidiagonal  groups of 8 queries and of 8 keys, by the antidiagonals of their squares (XAttention, Xu et al.,
+//                 arXiv 2503.16428, section 2)
+//   sampled       what every eighth query attends to (MInference's vertical-slash, Jiang et al., arXiv 2407.02490,
+//                 section 3, by blocks: within a tile its columns and its diagonals both come to whole blocks)
+//   divergence    by the mean of the queries and the means of the keys where that is like what is sampled, else as
+//                 sampled (FlexPrefill, Lai et al., arXiv 2502.20766, section 3.1)
+enum class Choice : uint8_t { kQuery, kTile, kExact, kAntidiagonal, kSampled, kDivergence };
 const char* name_of(Choice choice);  // "query", ...
 // What far blocks that a query does not read add to its attention (remainder.hpp).
 enum class Remainder : uint8_t { kNone, kBlocks, kMean };
@@ -43,7 +50,7 @@ struct Reading {
   int64_t window = 0;                           // at least: the block that it begins in is read whole
   PositionMap positions = {Positions::kRelay};  // dense: relay is where they are
   // kSelect
-  std::string_view index;  // a name of index_kinds()
+  std::string_view index;  // a name of index_kinds(); none where needs_index() is false
   int64_t blocks = 0;
   Scope scope = Scope::kLayer;
   int64_t gone_until = 0;  // rows from the sinks to here were dropped (Slide); a multiple of 64
@@ -59,9 +66,14 @@ struct Reading {
   std::string_view coarse = {};
   int64_t shortlist = 0;
 
-  bool has_levels() const { return role == Role::kSelect && !coarse.empty(); }
+  bool has_levels() const { return needs_index() && !coarse.empty(); }
   int64_t most_listed() const { return shortlist > blocks ? shortlist : blocks; }
   bool has_remainder() const { return role == Role::kSelect && remainder != Remainder::kNone; }
+  // Do the queries of a block choose together?
+  bool is_by_tile() const { return choice == Choice::kTile || is_by_keys(); }
+  // By all far keys?
+  bool is_by_keys() const { return choice >= Choice::kAntidiagonal; }
+  bool needs_index() const { return role == Role::kSelect && !is_by_keys(); }
   // First row of the window of a query at `pos`, a multiple of 64; 0 where sinks and window meet.
   int64_t window_begin(int64_t pos) const;
 };
@@ -171,7 +183,7 @@ struct Attention {
 
   bool asks(int64_t layer) const { return roles.looks_back.empty() || roles.looks_back[static_cast<size_t>(layer)]; }
   // Do the queries of a block of text choose together?
-  bool reads_by_tile() const { return read.role == Role::kSelect && read.choice == Choice::kTile; }
+  bool reads_by_tile() const { return read.role == Role::kSelect && read.is_by_tile(); }
   // Whose choice of blocks a layer takes.
   int64_t anchor_of(int64_t layer) const {
     return roles.plan_from.empty() ? layer : roles.plan_from[static_cast<size_t>(layer)];

@@ -5,6 +5,7 @@
 
 #include "src/attention/cached_keys.hpp"
 #include "src/attention/tile.hpp"
+#include "src/attention/tile_choice.hpp"
 #include "src/base/check.hpp"
 #include "src/base/parallel.hpp"
 #include "src/kernels/kernels.hpp"
@@ -108,19 +109,18 @@ class QueryTiles {
 // A selection under way.
 class Selection {
  public:
-  Selection(const Reading& reading, const BlockIndex& index, const AttnParams& params, const storage::Region& rows,
-            int64_t pos0, MatView q, int n_threads, std::span<const int32_t> listed = {})
+  Selection(const Reading& reading, const IndexOfLayer& index, const AttnParams& params, int64_t pos0, MatView q,
+            int n_threads, std::span<const int32_t> listed = {})
       : reading_(reading),
         index_(index),
         params_(params),
-        rows_(rows),
         pos0_(pos0),
         q_(q),
         n_threads_(n_threads),
         listed_(listed),
         n_kv_heads_(params.layout.n_kv_heads),
         group_(params.n_heads / n_kv_heads_),
-        n_choices_(reading.choice == Choice::kTile ? 1 : q.rows),
+        n_choices_(reading.is_by_tile() ? 1 : q.rows),
         head_rows_(n_choices_ * group_),
         first_(std::max(reading.sinks, reading.gone_until) / kKvBlock),
         end_(listed.empty() ? std::max(first_, reading.window_begin(pos0 + q.rows - 1) / kKvBlock)
@@ -170,9 +170,8 @@ class Selection {
               std::span<int32_t> chosen) const;
 
   const Reading& reading_;
-  const BlockIndex& index_;
+  const IndexOfLayer index_;
   const AttnParams& params_;
-  const storage::Region& rows_;
   const int64_t pos0_;
   const MatView q_;
   const int n_threads_;
@@ -198,7 +197,7 @@ void Selection::turn_mean(int64_t head, std::span<float> memory, const IndexQuer
     turn(params_.rotary, q_.rows - 1 - t, row, group_, params_.layout.k_dim);
     ops.add_scaled(mean, row, 1.0F / static_cast<float>(q_.rows), width);
   }
-  index_.turn_queries(mean, pos0_ + q_.rows - 1, params_.scale, out);
+  index_.index->turn_queries(mean, pos0_ + q_.rows - 1, params_.scale, out);
 }
 
 void Selection::turn_queries(const IndexQueries& queries, Workspace& scratch) const {
@@ -207,22 +206,22 @@ void Selection::turn_queries(const IndexQueries& queries, Workspace& scratch) co
     const std::span<float> memory = scratch.take<float>(floats * n_kv_heads_);
     parallel_for(n_threads_, n_kv_heads_, [&](int64_t head, int) {
       turn_mean(head, memory.subspan(static_cast<size_t>(head * floats), static_cast<size_t>(floats)),
-                index_.part_of(queries, head * head_rows_, group_));
+                index_.index->part_of(queries, head * head_rows_, group_));
     });
     return;
   }
   const int64_t n = n_kv_heads_ * q_.rows;
   parallel_for(n < 4 ? 1 : n_threads_, n, [&](int64_t task, int) {
     const int64_t head = task / q_.rows, t = task % q_.rows;
-    index_.turn_queries(q_.row(t) + head * group_ * params_.layout.k_dim, pos0_ + t, params_.scale,
-                        index_.part_of(queries, head * head_rows_ + t * group_, group_));
+    index_.index->turn_queries(q_.row(t) + head * group_ * params_.layout.k_dim, pos0_ + t, params_.scale,
+                               index_.index->part_of(queries, head * head_rows_ + t * group_, group_));
   });
 }
 
 // scores [n_kv_heads, queries, group, far blocks]
 void Selection::score(const IndexQueries& queries, std::span<float> scores, Workspace& scratch) const {
   const int64_t far = end_ - first_;
-  const int64_t floats = index_.score_floats(head_rows_);
+  const int64_t floats = index_.index->score_floats(head_rows_);
   const std::span<float> buffers = scratch.take<float>(floats * n_threads_);
   if (!listed_.empty()) {
     const int64_t heads = n_kv_heads_ / n_scopes();
@@ -231,14 +230,15 @@ void Selection::score(const IndexQueries& queries, std::span<float> scores, Work
       const auto list = listed_.subspan(static_cast<size_t>(scope * far + from),
                                         static_cast<size_t>(std::min(kChunkBlocks, far - from)));
       const int64_t row = scope * heads * head_rows_;
-      index_.score_listed(index_.part_of(queries, row, heads * head_rows_), scope * heads, heads, rows_, list,
-                          scores.data() + row * far + from, far, buffers.data() + thread * floats);
+      index_.index->score_listed(index_.index->part_of(queries, row, heads * head_rows_), scope * heads, heads,
+                                 *index_.rows, list, scores.data() + row * far + from, far,
+                                 buffers.data() + thread * floats);
     });
   }
   parallel_for(n_threads_, n_chunks_, [&](int64_t chunk, int thread) {
     const int64_t from = first_ + chunk * kChunkBlocks;
-    index_.score(queries, rows_, from, std::min(end_, from + kChunkBlocks), scores.data() + from - first_, far,
-                 buffers.data() + thread * floats);
+    index_.index->score(queries, *index_.rows, from, std::min(end_, from + kChunkBlocks), scores.data() + from - first_,
+                        far, buffers.data() + thread * floats);
   });
 }
 
@@ -321,7 +321,7 @@ Status Selection::look_at(const Scored& scored, int64_t block, int64_t head, int
   for (int64_t g = 0; g < group_; ++g) {
     const int64_t row = head * head_rows_ + query * group_ + g;
     // Bounds are scored by the positive and the negative part of a query.
-    const float* parts = scored.queries.q + row * index_.row_dim();
+    const float* parts = scored.queries.q + row * index_.index->row_dim();
     float q[kernels::kMaxHeadDim], scores[kKvBlock];
     for (int64_t d = 0; d < dim; ++d) q[d] = parts[d] + parts[dim + d];
     turn(params_.rotary, block * kKvBlock, q, 1, dim);
@@ -368,7 +368,7 @@ void Selection::shortlist(int64_t most, std::span<int32_t> lists, Workspace& scr
   const size_t mark = scratch.mark();
   const int64_t far = end_ - first_;
   const auto totals = scratch.take<float>(n_kv_heads_ * head_rows_);
-  const IndexQueries queries = index_.take_queries(n_kv_heads_ * head_rows_, scratch);
+  const IndexQueries queries = index_.index->take_queries(n_kv_heads_ * head_rows_, scratch);
   const auto scores = scratch.take<float>(n_kv_heads_ * head_rows_ * far);
   const auto rooms = scratch.take<RankedBlock>(far * n_threads_);
   turn_queries(queries, scratch);
@@ -406,11 +406,17 @@ Status Selection::choose_for_tiles(Workspace& scratch, SelectionExtras& extras, 
   const bool is_exact = reading_.choice == Choice::kExact && !is_all;
   std::span<float> scores;
   if (!is_all) {
-    queries = index_.take_queries(n_kv_heads_ * head_rows_, scratch);
     scores = scratch.take<float>(n_kv_heads_ * head_rows_ * (end_ - first_));
-    turn_queries(queries, scratch);
-    score(queries, scores, scratch);
-    normalise(scores, totals);
+    if (reading_.is_by_keys()) {
+      LCRUN_CHECK(extras.keys != nullptr);
+      LCRUN_TRY(find_shares({reading_, params_, *extras.keys, pos0_, q_, first_, end_}, scores, scratch, n_threads_));
+      extras.looked_at += (end_ - first_) * n_kv_heads_;
+    } else {
+      queries = index_.index->take_queries(n_kv_heads_ * head_rows_, scratch);
+      turn_queries(queries, scratch);
+      score(queries, scores, scratch);
+      normalise(scores, totals);
+    }
     if (!is_exact) choose(scores, best, counts);
   }
   for (int64_t tile = 0; tile < n_tiles; ++tile) {
@@ -462,13 +468,13 @@ std::span<const Segment> plan_everything(const Reading& reading, const Slide& sl
   return segments.first(n);
 }
 
-Result<TilePlan> plan_selection(const Reading& reading, const BlockIndex& index, const AttnParams& params,
-                                const storage::Region& rows, int64_t pos0, MatView q, Workspace& scratch, int n_threads,
-                                SelectionExtras& extras) {
-  LCRUN_CHECK(q.rows <= (reading.choice == Choice::kTile ? kKvBlock : kAskQueries));
+Result<TilePlan> plan_selection(const Reading& reading, const IndexOfLayer& index, const AttnParams& params,
+                                int64_t pos0, MatView q, Workspace& scratch, int n_threads, SelectionExtras& extras) {
+  LCRUN_CHECK(q.rows <= (reading.is_by_tile() ? kKvBlock : kAskQueries));
+  LCRUN_CHECK(index.index != nullptr || !reading.needs_index());
   n_threads = std::max(1, n_threads);
   const int64_t scopes = scopes_of(reading, params);
-  const int64_t each = reading.choice == Choice::kTile ? q.rows : 1;
+  const int64_t each = reading.is_by_tile() ? q.rows : 1;
   QueryTiles tiles(reading, pos0, q.rows / each, scopes, scratch, each);
   const auto keep = [&](int64_t tile, std::span<const int32_t> chosen) {
     tiles.fill(tile, chosen);
@@ -476,7 +482,7 @@ Result<TilePlan> plan_selection(const Reading& reading, const BlockIndex& index,
       extras.keep->put(pos0 + tile / scopes * each + i, tile % scopes, chosen);
     }
   };
-  Selection all(reading, index, params, rows, pos0, q, n_threads);
+  Selection all(reading, index, params, pos0, q, n_threads);
   const int64_t most = reading.most_listed();
   if (!reading.has_levels() || all.n_far(q.rows - 1) <= most) {
     LCRUN_TRY(all.choose_for_tiles(scratch, extras, keep));
@@ -484,8 +490,8 @@ Result<TilePlan> plan_selection(const Reading& reading, const BlockIndex& index,
   }
   LCRUN_CHECK(extras.coarse.has_value() && reading.choice != Choice::kExact);
   const auto lists = scratch.take<int32_t>(tiles.size() * most);
-  const CoarseIndex& coarse = *extras.coarse;
-  Selection(reading, coarse.index, params, coarse.rows, pos0, q, n_threads).shortlist(most, lists, scratch);
+  const IndexOfLayer coarse{&extras.coarse->index, &extras.coarse->rows};
+  Selection(reading, coarse, params, pos0, q, n_threads).shortlist(most, lists, scratch);
   for (int64_t query = 0; query < q.rows; query += each) {
     const int64_t tile = query / each * scopes;
     const int64_t n = std::min(most, all.n_far(query + each - 1));
@@ -494,7 +500,7 @@ Result<TilePlan> plan_selection(const Reading& reading, const BlockIndex& index,
     for (int64_t scope = 1; scope < scopes; ++scope) {
       std::copy_n(mine.begin() + scope * most, n, mine.begin() + scope * n);
     }
-    Selection fine(reading, index, params, rows, pos0 + query, {q.row(query), each, q.cols, q.stride}, n_threads,
+    Selection fine(reading, index, params, pos0 + query, {q.row(query), each, q.cols, q.stride}, n_threads,
                    mine.first(static_cast<size_t>(scopes * n)));
     LCRUN_TRY(fine.choose_for_tiles(
         scratch, extras, [&](int64_t scope, std::span<const int32_t> chosen) { keep(tile + scope, chosen); }));
@@ -505,7 +511,7 @@ Result<TilePlan> plan_selection(const Reading& reading, const BlockIndex& index,
 TilePlan plan_taken_over(const Reading& reading, const ChosenBlocks& chosen, const AttnParams& params, int64_t pos0,
                          int64_t n, Workspace& scratch, int64_t leader) {
   const int64_t scopes = scopes_of(reading, params);
-  const int64_t each = reading.choice == Choice::kTile ? n : 1;
+  const int64_t each = reading.is_by_tile() ? n : 1;
   QueryTiles tiles(reading, pos0, n / each, scopes, scratch, each);
   for (int64_t tile = 0; tile < tiles.size(); ++tile) {
     tiles.fill(tile, chosen.at(leader >= 0 ? leader : pos0 + tile / scopes * each, tile % scopes));
@@ -524,24 +530,30 @@ uint64_t everything_scratch_bytes(const Attention& attention) {
 
 uint64_t plan_scratch_bytes(const Attention& attention, const AttnParams& params, int64_t n, int n_threads) {
   const int64_t blocks = n / kKvBlock + 2;
-  uint64_t bytes = Workspace::bytes_of<PlanTile>(blocks) + Workspace::bytes_of<Segment>(2 * blocks);
-  const IndexKind* kind = attention.index();
-  if (kind == nullptr) return bytes;
-  const BlockIndex index(*kind, params.layout, params.rotary);
+  const uint64_t bytes = Workspace::bytes_of<PlanTile>(blocks) + Workspace::bytes_of<Segment>(2 * blocks);
+  if (attention.read.role != Role::kSelect && attention.ask.role != Role::kSelect) return bytes;
   const int64_t most = std::max(attention.ask.blocks, attention.read.blocks);
   const int64_t queries = std::min(n, kAskQueries);
   const int64_t tiles = queries * params.layout.n_kv_heads;
   const int64_t rows = queries * params.n_heads;
   const int64_t far = ceil_div(attention.n_ctx, kKvBlock);
   const int64_t chunks = ceil_div(far, kChunkBlocks) + 1;
-  const int64_t floats = index.score_floats(queries * params.n_heads / params.layout.n_kv_heads);
+  uint64_t by_index = 0, by_keys = 0;
+  if (const IndexKind* kind = attention.index()) {
+    const BlockIndex index(*kind, params.layout, params.rotary);
+    const int64_t floats = index.score_floats(rows / params.layout.n_kv_heads);
+    by_index = index.queries_bytes(rows) + Workspace::bytes_of<float>(2 * params.n_heads * params.layout.k_dim) +
+               Workspace::bytes_of<Candidate>(far) + Workspace::bytes_of<float>(floats * std::max(1, n_threads));
+  }
+  for (const Reading* reading : {&attention.read, &attention.ask}) {
+    if (reading->role != Role::kSelect || !reading->is_by_keys()) continue;
+    by_keys = std::max(by_keys, find_shares_bytes(*reading, params, n, far, n_threads));
+  }
   const uint64_t selection =
       Workspace::bytes_of<PlanTile>(tiles) + Workspace::bytes_of<Segment>(tiles * (most + 2)) +
       Workspace::bytes_of<int32_t>(most) + Workspace::bytes_of<Candidate>(tiles * chunks * most) +
       Workspace::bytes_of<int32_t>(tiles * chunks) + Workspace::bytes_of<Candidate>(most) +
-      Workspace::bytes_of<float>(rows * far) + index.queries_bytes(rows) +
-      Workspace::bytes_of<float>(2 * params.n_heads * params.layout.k_dim) + Workspace::bytes_of<float>(rows) +
-      Workspace::bytes_of<Candidate>(far) + Workspace::bytes_of<float>(floats * std::max(1, n_threads));
+      Workspace::bytes_of<float>(rows * far) + Workspace::bytes_of<float>(rows) + std::max(by_index, by_keys);
   return std::max(bytes, selection + shortlist_scratch_bytes(attention, params, tiles, rows, std::max(1, n_threads)));
 }
 

@@ -2,7 +2,8 @@
 //
 // Selection (docs/long-context.md): each query scores the far blocks, those between sinks and window, by the best row
 // of their index; scores become shares of all far blocks' softmax, head by head; a block counts what the head that
-// wants it most gives it; the largest win, ties the earlier block. Shares are compared as logarithms.
+// wants it most gives it; the largest win, ties the earlier block. Shares are compared as logarithms. Choices by the
+// keys begin with shares (tile_choice.hpp).
 // Thread rule: one driving thread.
 #pragma once
 
@@ -32,15 +33,19 @@ uint64_t everything_scratch_bytes(const Attention& attention);
 // block that choose together. Queries as attention gets them.  // q [n, n_heads * k_dim]
 struct SelectionExtras {
   ChosenBlocks* keep = nullptr;            // where choices go, too
-  storage::Region* keys = nullptr;         // of the layer; for exact choices
+  storage::Region* keys = nullptr;         // of the layer; for exact choices and those by all keys
   std::optional<CoarseIndex> coarse = {};  // for readings with levels
   std::span<const int32_t> forced;         // blocks that are chosen whatever the index says, where they are far
-  int64_t looked_at = 0;                   // parts of blocks (of a KV head) whose keys an exact choice has read
+  int64_t looked_at = 0;                   // parts of blocks (of a KV head) whose keys a choice has read
+};
+// The layer's index; null, both, where the choice needs none.
+struct IndexOfLayer {
+  const BlockIndex* index = nullptr;
+  const storage::Region* rows = nullptr;
 };
 // Errors of reading keys.
-Result<TilePlan> plan_selection(const Reading& reading, const BlockIndex& index, const AttnParams& params,
-                                const storage::Region& rows, int64_t pos0, MatView q, Workspace& scratch, int n_threads,
-                                SelectionExtras& extras);
+Result<TilePlan> plan_selection(const Reading& reading, const IndexOfLayer& index, const AttnParams& params,
+                                int64_t pos0, MatView q, Workspace& scratch, int n_threads, SelectionExtras& extras);
 // The same with the blocks that these queries chose in another layer, or, if `leader` is a position, with those that
 // the query there chose for all of them.
 TilePlan plan_taken_over(const Reading& reading, const ChosenBlocks& chosen, const AttnParams& params, int64_t pos0,

@@ -20,5 +20,7 @@ struct Rotary {
 
 // Turns rows on by `positions` (negative: back).  // x [rows, dim]
 void turn(const Rotary& rotary, int64_t positions, float* x, int64_t rows, int64_t dim);
+// Turns the 64 keys of a block back by `positions`.  // keys [dim, 64]
+void turn_columns_back(const Rotary& rotary, int64_t positions, float* keys);
 
 }  // namespace lcrun::attention

@@ -484,7 +484,7 @@ Result<attention::TilePlan> AttentionMixer::follow(storage::LayerState& state, c
   return attention::plan_taken_over(reading, chosen, p, pos0, q.rows, *step.scratch, leader);
 }
 
-// By this layer's index, or as the layer has chosen whose choice it takes over.
+// By this layer's index or keys, or as the layer has chosen whose choice it takes over.
 Result<attention::TilePlan> AttentionMixer::choose(storage::LayerState& state, const StepContext& step,
                                                    const attention::AttnParams& p, const attention::Reading& reading,
                                                    MatView q, int64_t pos0, attention::ChosenBlocks* keep) const {
@@ -496,14 +496,17 @@ Result<attention::TilePlan> AttentionMixer::choose(storage::LayerState& state, c
   attention::SelectionExtras extras{.keep = keep, .keys = &state.regions[0], .forced = step.forced_blocks};
   if (keep == nullptr && !step.chosen.empty() && step.chosen[anchor].bytes() > 0) extras.keep = &step.chosen[anchor];
   const auto kept = summaries(step.cache, p.rotary);
-  const auto& index = kept.index();
+  attention::IndexOfLayer index;
+  if (kept.index()) index = {&*kept.index(), &kept.index_rows(state)};
   if (kept.coarse()) extras.coarse.emplace(*kept.coarse(), kept.coarse_rows(state));
-  LCRUN_ASSIGN(const auto plan, attention::plan_selection(reading, *index, p, kept.index_rows(state), pos0, q,
-                                                          *step.scratch, step.n_threads, extras));
+  LCRUN_ASSIGN(const auto plan,
+               attention::plan_selection(reading, index, p, pos0, q, *step.scratch, step.n_threads, extras));
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
   step.stats->selector_seconds += taken.count();
   const attention::BlockIndex* coarse = kept.coarse() ? &*kept.coarse() : nullptr;
-  step.stats->scanned_bytes += attention::scanned_bytes(reading, *index, coarse, pos0, q.rows);
+  if (reading.needs_index()) {
+    step.stats->scanned_bytes += attention::scanned_bytes(reading, *index.index, coarse, pos0, q.rows);
+  }
   step.stats->scanned_bytes += extras.looked_at * static_cast<int64_t>(p.layout.head_bytes() / 2);
   return plan;
 }
@@ -519,7 +522,7 @@ Status AttentionMixer::attend_chosen(storage::LayerState& state, const StepConte
   if (reading.has_remainder()) rest.emplace(reading, *kept.means(), kept.mean_rows(state), p);
   for (int64_t row = 0, n = 0; row < q.rows; row += n) {
     const bool follows = step.led != nullptr;
-    int64_t most = reading.choice == attention::Choice::kTile ? kBlock - (pos0 + row) % kBlock : attention::kAskQueries;
+    int64_t most = reading.is_by_tile() ? kBlock - (pos0 + row) % kBlock : attention::kAskQueries;
     if (follows) most = std::min(most, step.led->end_of(pos0 + row) - pos0 - row);
     n = std::min(most, q.rows - row);
     const MatView queries{q.row(row), n, q.cols, q.stride};

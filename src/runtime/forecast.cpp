@@ -295,8 +295,12 @@ struct Costs {
   double prefill(int64_t pos) const {
     const model::CacheOptions plain{request.cache.type_k, request.cache.type_v};
     const bool reads_all = is_dense(pos) || request.cache.attention->read.role == Role::kDense;
+    const bool looks_at_all =
+        !reads_all && request.cache.attention->read.role == Role::kSelect && request.cache.attention->read.is_by_keys();
     // A window of the latest tokens is still in memory.
-    const double disk = reads_all ? from_disk(pos, plain, request.batch) : 0.0;
+    const double disk = reads_all      ? from_disk(pos, plain, request.batch)
+                        : looks_at_all ? from_disk(pos, plain, kBlock)
+                                       : 0.0;
     return both((is_dense(pos) ? dense : chosen).prefill.at(pos), disk);
   }
   double decode(int64_t pos) const {

@@ -166,7 +166,7 @@ Status read_reading(const Fields& fields, Reading& reading) {
   LCRUN_TRY(fields.choice("positions", {"true", "relay", "clip", "group", "chunk"}, positions));
   LCRUN_TRY(fields.choice("scope", {"head", "layer"}, scope));
   auto choice = static_cast<size_t>(reading.choice);
-  LCRUN_TRY(fields.choice("choice", {"query", "tile", "exact"}, choice));
+  LCRUN_TRY(fields.choice("choice", {"query", "tile", "exact", "antidiagonal", "sampled", "divergence"}, choice));
   reading.choice = static_cast<attention::Choice>(choice);
   auto remainder = static_cast<size_t>(reading.remainder);
   LCRUN_TRY(fields.choice("remainder", {"none", "blocks", "mean"}, remainder));
@@ -187,6 +187,14 @@ Status read_reading(const Fields& fields, Reading& reading) {
   LCRUN_TRY(fields.number("shortlist", reading.shortlist, kMaxShortlist, 1));
   if (reading.has_levels() && reading.shortlist < std::max<int64_t>(1, reading.blocks)) {
     return fields.refused("shortlist", format("{}", reading.shortlist), "at least as many as there are \"blocks\"");
+  }
+  if (!reading.is_by_keys()) return {};
+  for (const auto& [key, name] : {std::pair{"index", &reading.index}, std::pair{"coarse", &reading.coarse}}) {
+    if (!name->empty() && fields.find(key) != nullptr) {
+      return fields.refused(key, in_quotes(*name),
+                            format("none: the choice \"{}\" reads the keys themselves", name_of(reading.choice)));
+    }
+    *name = {};
   }
   return {};
 }
@@ -255,13 +263,15 @@ Status read_row(const Fields& fields, PolicyRows& rows) {
   if (read.has_value()) LCRUN_TRY(read_reading(*read, policy.read));
   LCRUN_ASSIGN(const auto ask, fields.object("ask"));
   if (ask.has_value()) LCRUN_TRY(read_reading(*ask, policy.ask));
-  if (policy.ask.choice == attention::Choice::kTile)
-    return fields.refused("ask.choice", "\"tile\"", "\"query\" or \"exact\": questions are asked token by token");
   if (policy.read.cadence != 1)
     return fields.refused("read.cadence", format("{}", policy.read.cadence), "1: only questions follow a leader");
+  if (policy.ask.is_by_tile()) {
+    return fields.refused("ask.choice", in_quotes(attention::name_of(policy.ask.choice)),
+                          "\"query\" or \"exact\": questions are asked token by token");
+  }
   LCRUN_ASSIGN(const auto layers, fields.object("layers"));
   if (layers.has_value()) LCRUN_TRY(read_layers(*layers, policy.layers));
-  const bool both = policy.read.role == Role::kSelect && policy.ask.role == Role::kSelect;
+  const bool both = policy.read.needs_index() && policy.ask.needs_index();
   if (both && policy.read.index != policy.ask.index) {
     return fields.refused("read.index", in_quotes(policy.read.index), "that of \"ask\": a layer keeps one index");
   }
@@ -331,7 +341,7 @@ Json json_of(const Reading& reading) {
   json["sinks"] = reading.sinks;
   json["window"] = reading.window;
   if (reading.role != Role::kSelect) return json;
-  json["index"] = reading.index.empty() ? "auto" : std::string(reading.index);
+  if (reading.needs_index()) json["index"] = reading.index.empty() ? "auto" : std::string(reading.index);
   json["blocks"] = reading.blocks;
   if (reading.mass > 0) json["mass"] = reading.mass;
   json["scope"] = reading.scope == Scope::kHead ? "head" : "layer";

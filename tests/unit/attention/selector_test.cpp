@@ -137,7 +137,7 @@ Chosen choose(Indexed& made, const Reading& reading, int64_t pos0, std::vector<f
   REQUIRE(scratch.reserve(attention::plan_scratch_bytes(attention, made.params, n, n_threads)).has_value());
   attention::SelectionExtras extras{.keys = &made.cache.region, .forced = forced};
   if (made.coarse) extras.coarse.emplace(*made.coarse, *made.coarse_rows);
-  const auto planned = attention::plan_selection(reading, *made.index, made.params, *made.rows, pos0,
+  const auto planned = attention::plan_selection(reading, {&*made.index, &*made.rows}, made.params, pos0,
                                                  {q.data(), n, width, width}, scratch, n_threads, extras);
   REQUIRE(planned.has_value());
   const attention::TilePlan& plan = *planned;
@@ -592,7 +592,7 @@ TEST_CASE("policies are completed for the heads of a model, and unknown names ar
       for (const Reading* reading : {&(*made)->read, &(*made)->ask}) {
         CHECK(reading->sinks % 64 == 0);
         CHECK(reading->window % 64 == 0);
-        if (reading->role == Role::kSelect) CHECK(attention::find_index_kind(reading->index) != nullptr);
+        if (reading->needs_index()) CHECK(attention::find_index_kind(reading->index) != nullptr);
       }
     }
   }

@@ -93,6 +93,26 @@ TEST_CASE("a policy file adds rows that inherit what they do not say", "[runtime
   CHECK(attention::resolve_policy(choice, shape).value()->roles.looks_back.empty());
 }
 
+TEST_CASE("a choice by the keys needs no index, and takes none over", "[runtime][policy]") {
+  const auto rows = parse_policies(R"({"lcrun_policies": 1, "rows": [
+      {"name": "fixed", "like": "quest", "read": {"role": "select", "blocks": 16, "choice": "sampled",
+                                                                "positions": "true"}},
+      {"name": "short", "like": "xattention", "read": {"blocks": 16, "mass": 0.5}},
+      {"name": "means", "like": "flexprefill", "read": {"choice": "tile", "index": "mean"}}]})",
+                                   "F");
+  REQUIRE(rows.has_value());
+  const auto again = parse_policies(policies_text(*rows, ""), "G");
+  REQUIRE(again.has_value());
+  for (const auto* some : {&rows->rows, &again->rows}) {
+    CHECK((*some)[0].read.choice == attention::Choice::kSampled);
+    CHECK((*some)[1].read.choice == attention::Choice::kAntidiagonal);
+    CHECK((*some)[1].read.mass == 0.5);
+    for (size_t i = 0; i < 2; ++i) CHECK((*some)[i].read.index.empty());
+    CHECK((*some)[0].ask.index == "minmax16");
+    CHECK((*some)[2].read.index == "mean");
+  }
+}
+
 TEST_CASE("what is wrong in a policy file is said with its field, what was found and what was wanted",
           "[runtime][policy]") {
   struct Wrong {
@@ -124,6 +144,10 @@ TEST_CASE("what is wrong in a policy file is said with its field, what was found
       {changed("500", "1e12"), "F: rows[0].ask.shortlist", "wanted a number from 0 to 262144"},
       {changed("\"scope\": \"head\"", "\"scope\": 3"), "F: rows[0].ask.scope", "a text"},
       {changed("\"blocks\": 32", "\"choice\": \"tile\""), "F: rows[0].ask.choice", "query"},
+      {changed("\"blocks\": 32", "\"choice\": \"sampled\""), "F: rows[0].ask.index", "none: the choice \"sampled\""},
+      {changed("\"index\": \"sub8\"", "\"choice\": \"divergence\""), "F: rows[0].ask.choice", "found \"divergence\""},
+      {changed("\"blocks\": 32", "\"choice\": \"diagonal\""), "F: rows[0].ask.choice",
+       "antidiagonal, sampled, divergence"},
       {changed("\"blocks\": 32", "\"positions\": \"nowhere\""), "F: rows[0].ask.positions", "chunk"},
       {changed("0,2-3", "0,,3"), "F: rows[0].layers.look_back", "0,,3"},
       {changed("\"layers\": \"3\"", "\"layers\": \"all\""), "F: rows[0].layers.plan_from.layers", "all"},

@@ -23,12 +23,26 @@ constexpr int64_t kText = 1900;  // tokens that are read before the question
 
 std::vector<Token> some_tokens(int64_t n, uint64_t seed = 3) { return random_tokens(n, kTinyVocab, seed); }
 
+// Further rows, and those of the table whose tokens choose together, with so little to read that there is something to
+// choose here.
+std::shared_ptr<const attention::PolicyRows> more_rows() {
+  auto rows = std::make_shared<attention::PolicyRows>(*own_rows());
+  for (attention::Policy row : attention::policies()) {
+    if (row.read.role != attention::Role::kSelect || !row.read.is_by_tile()) continue;
+    row.name += "-small";
+    row.read.sinks = row.read.window = 64;
+    row.read.blocks = 5;
+    rows->rows.push_back(row);
+  }
+  return rows;
+}
+
 SessionOptions options_of(const std::string& policy, DType type = DType::kF16) {
   SessionOptions options = tiny_session_options();
   options.n_ctx = kTinyContext;
   options.cache.type_k = options.cache.type_v = type;
   options.policy = {policy, "auto", 256};
-  options.policy.rows = own_rows();
+  options.policy.rows = more_rows();
   return options;
 }
 
@@ -73,10 +87,27 @@ PagingOptions on_disk(uint64_t seed, storage::Fault fault, int per_thousand) {
   return paging;
 }
 
-const char* const kPolicyNames[] = {"stream",      "select",        "quest",     "hip",         "rekv",
-                                    "recall",      "flexprefill",   "moc",       "bestfirst",   "select-blocks",
-                                    "select-mean", "recall-blocks", "moc-mean",  "infinitehip", "levels",
-                                    "levels-head", "levels-text",   "levels-moc"};
+const char* const kTiled[] = {"recall-small", "flexprefill-small", "xattention-small", "minference-small"};
+const char* const kPolicyNames[] = {"stream",
+                                    "select",
+                                    "quest",
+                                    "hip",
+                                    "rekv",
+                                    "recall-small",
+                                    "flexprefill-small",
+                                    "xattention-small",
+                                    "minference-small",
+                                    "moc",
+                                    "bestfirst",
+                                    "select-blocks",
+                                    "select-mean",
+                                    "recall-blocks",
+                                    "moc-mean",
+                                    "infinitehip",
+                                    "levels",
+                                    "levels-head",
+                                    "levels-text",
+                                    "levels-moc"};
 
 }  // namespace
 
@@ -145,12 +176,14 @@ TEST_CASE("tokens that choose together are planned whole, wherever a text is spl
   int n_paged = 0;
   for (const std::string arch : {"llama", "gemma2", "qwen3next"}) {
     const auto model = load_tiny(arch);
-    for (const char* policy : {"recall", "flexprefill"}) {
+    for (const char* policy : kTiled) {
       CAPTURE(arch, policy);
       auto options = options_of(policy);
       auto whole = open_tiny_session(model, options);
       REQUIRE(whole.attention()->reads_by_tile());
       const auto wanted = ask(whole, tokens);
+      // Where the last layer is the one that attends, text has nothing to choose.
+      CHECK((whole.attention_stats().scanned_bytes > 0 || arch == "qwen3next"));
       whole.clear();
       const auto after_edit = ask(whole, edited);
       CHECK(after_edit != wanted);
@@ -264,7 +297,8 @@ TEST_CASE("pages on a disk that loses them change nothing in what a policy gives
   const auto tokens = some_tokens(2000);
   for (const std::string arch : {"llama", "gemma2"}) {
     const auto model = load_tiny(arch);
-    for (const char* policy : {"stream", "select", "quest", "select-blocks", "recall-blocks", "levels-head"}) {
+    for (const char* policy : {"stream", "select", "quest", "flexprefill-small", "xattention-small", "minference-small",
+                               "select-blocks", "recall-blocks", "levels-head"}) {
       auto memory = open_tiny_session(model, options_of(policy));
       const auto want = run(memory, tokens, kText);
       for (const auto fault : {storage::Fault::kShortRead, storage::Fault::kFlipOnWrite}) {
@@ -291,7 +325,7 @@ TEST_CASE("a session that chooses is saved and restored with its index", "[runti
   const std::string path = dir.path() + "/s.ses";
   for (const std::string arch : {"llama", "gemma2"}) {
     const auto model = load_tiny(arch);
-    for (const char* policy : {"stream", "select", "select-blocks", "select-mean", "levels-head"}) {
+    for (const char* policy : {"stream", "select", "xattention-small", "select-blocks", "select-mean", "levels-head"}) {
       CAPTURE(arch, policy);
       auto saver = open_tiny_session(model, options_of(policy));
       REQUIRE(saver.sync({tokens.data(), kText}, {}, INT64_MAX).has_value());
