@@ -29,7 +29,9 @@ enum class Role : uint8_t { kDense, kStream, kSelect };
 //          of the work. For text alone; a block is always planned as a whole (Session::alike)
 //   exact  each query for itself, by the best key of each block; the index gives bounds that say which blocks need not
 //          be looked at (best first)
-enum class Choice : uint8_t { kQuery, kTile, kExact };
+//   strips  each query for itself, from four times as many blocks as it reads: by their keys, in the quarter of the
+//           channels where its group's queries are largest (strips.hpp)
+enum class Choice : uint8_t { kQuery, kTile, kExact, kStrips };
 const char* name_of(Choice choice);  // "query", ...
 // What far blocks that a query does not read add to its attention (remainder.hpp).
 enum class Remainder : uint8_t { kNone, kBlocks, kMean };
@@ -57,7 +59,11 @@ struct Reading {
   int64_t shortlist = 0;
 
   bool has_levels() const { return role == Role::kSelect && !coarse.empty(); }
-  int64_t most_listed() const { return shortlist > blocks ? shortlist : blocks; }
+  // Blocks that are looked at closely, where not all are.
+  int64_t most_listed() const {
+    const int64_t least = choice == Choice::kStrips ? 4 * blocks : blocks;
+    return shortlist > least ? shortlist : least;
+  }
   bool has_remainder() const { return role == Role::kSelect && remainder != Remainder::kNone; }
   // First row of the window of a query at `pos`, a multiple of 64; 0 where sinks and window meet.
   int64_t window_begin(int64_t pos) const;

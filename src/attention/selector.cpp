@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "src/attention/cached_keys.hpp"
+#include "src/attention/strips.hpp"
 #include "src/attention/tile.hpp"
 #include "src/base/check.hpp"
 #include "src/base/parallel.hpp"
@@ -146,6 +147,7 @@ class Selection {
   void turn_queries(const IndexQueries& queries, Workspace& scratch) const;
   void turn_mean(int64_t head, std::span<float> memory, const IndexQueries& out) const;
   void score(const IndexQueries& queries, std::span<float> scores, Workspace& scratch) const;
+  Status score_by_strips(std::span<float> scores, Workspace& scratch, SelectionExtras& extras) const;
   void normalise(std::span<float> scores, std::span<float> totals) const;
   void choose(std::span<float> scores, std::span<Candidate> best, std::span<int32_t> counts) const;
   // Scores of all far blocks, and what was taken off them.
@@ -240,6 +242,20 @@ void Selection::score(const IndexQueries& queries, std::span<float> scores, Work
     index_.score(queries, rows_, from, std::min(end_, from + kChunkBlocks), scores.data() + from - first_, far,
                  buffers.data() + thread * floats);
   });
+}
+
+// The list of a query, by the keys: a disk is read by one thread.
+Status Selection::score_by_strips(std::span<float> scores, Workspace& scratch, SelectionExtras& extras) const {
+  LCRUN_CHECK(extras.keys != nullptr && n_choices_ == 1);
+  const int64_t far = end_ - first_, heads = n_kv_heads_ / n_scopes();
+  const auto room = scratch.take<float>(strip_floats(params_));
+  for (int64_t head = 0; head < n_kv_heads_; ++head) {
+    const auto list = listed_.subspan(static_cast<size_t>(head / heads * far), static_cast<size_t>(far));
+    const StripQueries queries{q_.row(0) + head * group_ * params_.layout.k_dim, pos0_, head};
+    LCRUN_TRY(score_strips(params_, *extras.keys, queries, list, scores.data() + head * group_ * far, far, room));
+    extras.looked_at += far;
+  }
+  return {};
 }
 
 // Scores become logarithms of shares: `totals`, those of the sums of all blocks, are taken off.
@@ -404,12 +420,16 @@ Status Selection::choose_for_tiles(Workspace& scratch, SelectionExtras& extras, 
   // When all far blocks fit there is nothing to choose.
   const bool is_all = end_ - first_ <= reading_.blocks;
   const bool is_exact = reading_.choice == Choice::kExact && !is_all;
+  const bool by_strips = reading_.choice == Choice::kStrips && !is_all;
   std::span<float> scores;
-  if (!is_all) {
+  if (!is_all) scores = scratch.take<float>(n_kv_heads_ * head_rows_ * (end_ - first_));
+  if (by_strips) LCRUN_TRY(score_by_strips(scores, scratch, extras));
+  if (!is_all && !by_strips) {
     queries = index_.take_queries(n_kv_heads_ * head_rows_, scratch);
-    scores = scratch.take<float>(n_kv_heads_ * head_rows_ * (end_ - first_));
     turn_queries(queries, scratch);
     score(queries, scores, scratch);
+  }
+  if (!is_all) {
     normalise(scores, totals);
     if (!is_exact) choose(scores, best, counts);
   }
@@ -478,13 +498,15 @@ Result<TilePlan> plan_selection(const Reading& reading, const BlockIndex& index,
   };
   Selection all(reading, index, params, rows, pos0, q, n_threads);
   const int64_t most = reading.most_listed();
-  if (!reading.has_levels() || all.n_far(q.rows - 1) <= most) {
+  const bool by_strips = reading.choice == Choice::kStrips;
+  const bool has_list = by_strips || reading.has_levels();
+  if (!has_list || all.n_far(q.rows - 1) <= (by_strips ? reading.blocks : most)) {
     LCRUN_TRY(all.choose_for_tiles(scratch, extras, keep));
     return tiles.plan();
   }
-  LCRUN_CHECK(extras.coarse.has_value() && reading.choice != Choice::kExact);
+  LCRUN_CHECK(by_strips || (extras.coarse.has_value() && reading.choice != Choice::kExact));
   const auto lists = scratch.take<int32_t>(tiles.size() * most);
-  const CoarseIndex& coarse = *extras.coarse;
+  const CoarseIndex coarse = by_strips ? CoarseIndex{index, rows} : *extras.coarse;
   Selection(reading, coarse.index, params, coarse.rows, pos0, q, n_threads).shortlist(most, lists, scratch);
   for (int64_t query = 0; query < q.rows; query += each) {
     const int64_t tile = query / each * scopes;

@@ -166,7 +166,7 @@ Status read_reading(const Fields& fields, Reading& reading) {
   LCRUN_TRY(fields.choice("positions", {"true", "relay", "clip", "group", "chunk"}, positions));
   LCRUN_TRY(fields.choice("scope", {"head", "layer"}, scope));
   auto choice = static_cast<size_t>(reading.choice);
-  LCRUN_TRY(fields.choice("choice", {"query", "tile", "exact"}, choice));
+  LCRUN_TRY(fields.choice("choice", {"query", "tile", "exact", "strips"}, choice));
   reading.choice = static_cast<attention::Choice>(choice);
   auto remainder = static_cast<size_t>(reading.remainder);
   LCRUN_TRY(fields.choice("remainder", {"none", "blocks", "mean"}, remainder));
@@ -252,7 +252,8 @@ Status read_row(const Fields& fields, PolicyRows& rows) {
   LCRUN_ASSIGN(const auto ask, fields.object("ask"));
   if (ask.has_value()) LCRUN_TRY(read_reading(*ask, policy.ask));
   if (policy.ask.choice == attention::Choice::kTile)
-    return fields.refused("ask.choice", "\"tile\"", "\"query\" or \"exact\": questions are asked token by token");
+    return fields.refused("ask.choice", "\"tile\"",
+                          "\"query\", \"exact\" or \"strips\": questions are asked token by token");
   LCRUN_ASSIGN(const auto layers, fields.object("layers"));
   if (layers.has_value()) LCRUN_TRY(read_layers(*layers, policy.layers));
   const bool both = policy.read.role == Role::kSelect && policy.ask.role == Role::kSelect;

@@ -73,10 +73,10 @@ PagingOptions on_disk(uint64_t seed, storage::Fault fault, int per_thousand) {
   return paging;
 }
 
-const char* const kPolicyNames[] = {"stream",      "select",        "quest",     "hip",         "rekv",
-                                    "recall",      "flexprefill",   "moc",       "bestfirst",   "select-blocks",
-                                    "select-mean", "recall-blocks", "moc-mean",  "infinitehip", "levels",
-                                    "levels-head", "levels-text",   "levels-moc"};
+const char* const kPolicyNames[] = {"stream",      "select",        "quest",      "hip",         "rekv",
+                                    "recall",      "flexprefill",   "moc",        "bestfirst",   "select-blocks",
+                                    "select-mean", "recall-blocks", "moc-mean",   "infinitehip", "levels",
+                                    "levels-head", "levels-text",   "levels-moc", "sparf",       "strips-text"};
 
 }  // namespace
 
@@ -185,8 +185,8 @@ TEST_CASE("a budget of the whole context is dense attention, bit for bit", "[run
   auto options = options_of("dense");
   auto dense = open_tiny_session(model, options);
   const auto want = run(dense, tokens, kText);
-  for (const char* policy : {"select", "quest", "hip", "rekv", "longheads", "infllm", "infinitehip", "select-blocks",
-                             "select-mean", "shared-blocks", "levels", "levels-head"}) {
+  for (const char* policy : {"select", "quest", "hip", "rekv", "longheads", "infllm", "infinitehip", "sparf",
+                             "select-blocks", "select-mean", "shared-blocks", "levels", "levels-head"}) {
     options.policy = {policy, "dense", kTinyContext};
     options.policy.rows = own_rows();
     auto session = open_tiny_session(model, options);
@@ -264,7 +264,7 @@ TEST_CASE("pages on a disk that loses them change nothing in what a policy gives
   const auto tokens = some_tokens(2000);
   for (const std::string arch : {"llama", "gemma2"}) {
     const auto model = load_tiny(arch);
-    for (const char* policy : {"stream", "select", "quest", "select-blocks", "recall-blocks", "levels-head"}) {
+    for (const char* policy : {"stream", "select", "quest", "select-blocks", "recall-blocks", "levels-head", "sparf"}) {
       auto memory = open_tiny_session(model, options_of(policy));
       const auto want = run(memory, tokens, kText);
       for (const auto fault : {storage::Fault::kShortRead, storage::Fault::kFlipOnWrite}) {
