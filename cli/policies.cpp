@@ -59,6 +59,7 @@ std::string text_of(const Reading& reading) {
     if (reading.has_levels()) text += format(", among {} by {}", reading.shortlist, reading.coarse);
     if (reading.is_by_tile()) text += " and 64 tokens";
     if (reading.choice == attention::Choice::kExact) text += ", exactly";
+    if (reading.choice == attention::Choice::kStrips) text += format(", among {} by channels", reading.most_listed());
     if (reading.remainder == attention::Remainder::kBlocks) text += ", the others by their means";
     if (reading.remainder == attention::Remainder::kMean) text += ", the others by one mean";
   }

@@ -27,6 +27,8 @@ class CachedKeys {
   Status load(int64_t block);
   // Products of the loaded keys with a query that has been scaled and turned.  // q [k_dim], scores [64]
   void score(const float* q, float* scores) const;
+  // One dimension of the loaded keys.  // [64]
+  const float* dimension(int64_t d) const { return keys_.data() + d * storage::kBlockTokens; }
 
  private:
   const AttnParams& params_;

@@ -30,6 +30,10 @@ constexpr Reading shortlisted(std::string_view coarse, int64_t blocks, Reading r
   reading.shortlist = blocks;
   return reading;
 }
+constexpr Reading leaving(Remainder remainder, Reading reading) {
+  reading.remainder = remainder;
+  return reading;
+}
 constexpr Reading dense(Positions positions) { return {Role::kDense, 0, 0, {positions}, {}, 0, Scope::kLayer}; }
 
 // Parameters are those of the papers where a block of 64 tokens allows; what differs is said in `about`.
@@ -58,6 +62,10 @@ const std::vector<Policy>& table() {
        shortlisted("probe8", 512, select("scan4", 32, Scope::kHead, 256, 1024)),
        "one key of each 8 leaves 32,768 tokens a head, all their keys in 4 bits leave 2,048; two stages in place of "
        "three, a choice for each token, no dense layers"},
+      {"sparf", "SparF (InstInfer), arXiv 2409.04992; SparQ, arXiv 2312.04985, section 3.2", stream(64, 1024),
+       leaving(Remainder::kMean, choosing(Choice::kStrips, select("mean", 32, Scope::kHead, 64, 256))),
+       "a quarter of the keys' channels chooses among four times as many blocks by their mean keys; what is not read "
+       "counts by the mean value; blocks in place of tokens"},
       {"recall", "measured (docs/long-context.md)", choosing(Choice::kTile, select({}, 0, Scope::kLayer, 64, 0)),
        select({}, 0, Scope::kLayer, 64, 0), "`select` for text that is read, too: 64 tokens choose together"},
       {"flexprefill",
@@ -195,7 +203,7 @@ Slide slide_for(int64_t n_ctx, const Attention* attention) {
 }
 
 const char* name_of(Choice choice) {
-  constexpr const char* kNames[] = {"query", "tile", "exact", "antidiagonal", "sampled", "divergence"};
+  constexpr const char* kNames[] = {"query", "tile", "exact", "strips", "antidiagonal", "sampled", "divergence"};
   return kNames[static_cast<size_t>(choice)];
 }
 
@@ -408,11 +416,12 @@ Result<std::shared_ptr<const Attention>> resolve_policy(const PolicyChoice& choi
   if (made->ask.needs_index() && made->read.needs_index()) made->read.index = made->ask.index;
   if (made->ask.has_levels() && made->read.has_levels()) made->read.coarse = made->ask.coarse;
   for (const Reading* reading : {&made->ask, &made->read}) {
-    if (reading->role != Role::kSelect || reading->choice != Choice::kExact) continue;
-    if (reading->has_levels()) {
-      return make_error(Code::kInvalidArgument, "{}: found coarse index {}, wanted none before an exact choice",
-                        made->name, reading->coarse);
+    const bool reads_keys = reading->choice == Choice::kExact || reading->choice == Choice::kStrips;
+    if (reading->has_levels() && reads_keys) {
+      return make_error(Code::kInvalidArgument, "{}: found coarse index {}, wanted none before a choice of {}",
+                        made->name, reading->coarse, name_of(reading->choice));
     }
+    if (reading->role != Role::kSelect || reading->choice != Choice::kExact) continue;
     if (find_index_kind(reading->index)->reduce == IndexReduce::kBounds) continue;
     return make_error(Code::kInvalidArgument,
                       "{}: found index {}, wanted bounds (minmax, minmax16) for an exact choice", made->name,

@@ -29,6 +29,8 @@ enum class Role : uint8_t { kDense, kStream, kSelect };
 //          of the work. For text alone; a block is always planned as a whole (Session::alike)
 //   exact  each query for itself, by the best key of each block; the index gives bounds that say which blocks need not
 //          be looked at (best first)
+//   strips  each query for itself, from four times as many blocks as it reads: by their keys, in the quarter of the
+//           channels where its group's queries are largest (strips.hpp)
 // For text alone, too, the queries of a block together, but by all far keys and without an index (tile_choice.hpp):
 //   antidiagonal  groups of 8 queries and of 8 keys, by the antidiagonals of their squares (XAttention, Xu et al.,
 //                 arXiv 2503.16428, section 2)
@@ -36,7 +38,7 @@ enum class Role : uint8_t { kDense, kStream, kSelect };
 //                 section 3, by blocks: within a tile its columns and its diagonals both come to whole blocks)
 //   divergence    by the mean of the queries and the means of the keys where that is like what is sampled, else as
 //                 sampled (FlexPrefill, Lai et al., arXiv 2502.20766, section 3.1)
-enum class Choice : uint8_t { kQuery, kTile, kExact, kAntidiagonal, kSampled, kDivergence };
+enum class Choice : uint8_t { kQuery, kTile, kExact, kStrips, kAntidiagonal, kSampled, kDivergence };
 const char* name_of(Choice choice);  // "query", ...
 // What far blocks that a query does not read add to its attention (remainder.hpp).
 enum class Remainder : uint8_t { kNone, kBlocks, kMean };
@@ -67,7 +69,11 @@ struct Reading {
   int64_t shortlist = 0;
 
   bool has_levels() const { return needs_index() && !coarse.empty(); }
-  int64_t most_listed() const { return shortlist > blocks ? shortlist : blocks; }
+  // Blocks that are looked at closely, where not all are.
+  int64_t most_listed() const {
+    const int64_t least = choice == Choice::kStrips ? 4 * blocks : blocks;
+    return shortlist > least ? shortlist : least;
+  }
   bool has_remainder() const { return role == Role::kSelect && remainder != Remainder::kNone; }
   // Do the queries of a block choose together?
   bool is_by_tile() const { return choice == Choice::kTile || is_by_keys(); }

@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "src/attention/cached_keys.hpp"
+#include "src/attention/query_tiles.hpp"
+#include "src/attention/strips.hpp"
 #include "src/attention/tile.hpp"
 #include "src/attention/tile_choice.hpp"
 #include "src/base/check.hpp"
@@ -35,76 +37,6 @@ void offer(std::span<Candidate> best, size_t& n, size_t most, const Candidate& c
   for (; at > 0 && is_better(candidate, best[at - 1]); --at) best[at] = best[at - 1];
   best[at] = candidate;
 }
-
-// Appends rows at their new place; rows that go on where the last ones end, there and here, make one segment.
-void add_segment(std::span<Segment> segments, size_t& n, const Segment& segment) {
-  if (segment.first_row >= segment.end_row) return;
-  if (n > 0 && segments[n - 1].end_row == segment.first_row && segments[n - 1].shift == segment.shift) {
-    segments[n - 1].end_row = segment.end_row;
-  } else {
-    segments[n++] = segment;
-  }
-}
-
-// Sinks, chosen blocks (ascending) and window of queries up to `end`, in places one behind the other.
-std::span<const Segment> lay_out(const Reading& reading, int64_t window_begin, int64_t end,
-                                 std::span<const int32_t> chosen, std::span<Segment> segments) {
-  size_t n = 0;
-  const auto n_chosen = static_cast<int64_t>(chosen.size());
-  // By how much rows at the front come nearer.
-  const int64_t gap = window_begin - reading.sinks - n_chosen * kKvBlock;
-  const bool is_relay = reading.positions.kind == Positions::kRelay;
-  const int64_t query_block = (end - 1) / kKvBlock * kKvBlock;
-  // Rows from `first` on that relay puts `relayed` positions later.
-  const auto place = [&](int64_t first, int64_t relayed) {
-    return is_relay ? relayed : reading.positions.shift(query_block, first);
-  };
-  if (window_begin > 0) {
-    // What was dropped leaves no gap, whatever the positions.
-    const int64_t gone = std::max<int64_t>(0, reading.gone_until - reading.sinks);
-    add_segment(segments, n, {0, reading.sinks, reading.positions.kind == Positions::kTrue ? gone : place(0, gap)});
-    for (int64_t i = 0; i < n_chosen; ++i) {
-      const int64_t first = chosen[static_cast<size_t>(i)] * kKvBlock;
-      add_segment(segments, n, {first, first + kKvBlock, place(first, gap + reading.sinks + i * kKvBlock - first)});
-    }
-  }
-  add_segment(segments, n, {window_begin, end, 0});
-  return segments.first(n);
-}
-
-// Tiles of queries from pos0 on, `each` of them together (and for each KV head that chooses apart).
-class QueryTiles {
- public:
-  QueryTiles(const Reading& reading, int64_t pos0, int64_t n, int64_t scopes, Workspace& scratch, int64_t each = 1)
-      : reading_(reading),
-        pos0_(pos0),
-        each_(each),
-        scopes_(scopes),
-        most_(static_cast<size_t>(reading.blocks + 2)),
-        tiles_(scratch.take<PlanTile>(n * scopes)),
-        segments_(scratch.take<Segment>(n * scopes * (reading.blocks + 2))) {}
-
-  int64_t size() const { return static_cast<int64_t>(tiles_.size()); }
-  // chosen: ascending
-  void fill(int64_t tile, std::span<const int32_t> chosen) {
-    const int64_t query = tile / scopes_ * each_;
-    const int64_t pos = pos0_ + query;
-    PlanTile& out = tiles_[static_cast<size_t>(tile)];
-    out = {query, each_, reading_.scope == Scope::kHead ? tile % scopes_ : -1, {}};
-    const auto room = segments_.subspan(static_cast<size_t>(tile) * most_, most_);
-    out.segments = lay_out(reading_, reading_.window_begin(pos), pos + each_, chosen, room);
-  }
-  TilePlan plan() const { return {tiles_}; }
-
- private:
-  const Reading& reading_;
-  int64_t pos0_;
-  int64_t each_;
-  int64_t scopes_;
-  size_t most_;
-  std::span<PlanTile> tiles_;
-  std::span<Segment> segments_;
-};
 
 // A selection under way.
 class Selection {
@@ -146,6 +78,9 @@ class Selection {
   void turn_queries(const IndexQueries& queries, Workspace& scratch) const;
   void turn_mean(int64_t head, std::span<float> memory, const IndexQueries& out) const;
   void score(const IndexQueries& queries, std::span<float> scores, Workspace& scratch) const;
+  Status score_by_strips(std::span<float> scores, Workspace& scratch, SelectionExtras& extras) const;
+  Status score_far(std::span<float> scores, std::span<float> totals, IndexQueries& queries, Workspace& scratch,
+                   SelectionExtras& extras) const;
   void normalise(std::span<float> scores, std::span<float> totals) const;
   void choose(std::span<float> scores, std::span<Candidate> best, std::span<int32_t> counts) const;
   // Scores of all far blocks, and what was taken off them.
@@ -240,6 +175,20 @@ void Selection::score(const IndexQueries& queries, std::span<float> scores, Work
     index_.index->score(queries, *index_.rows, from, std::min(end_, from + kChunkBlocks), scores.data() + from - first_,
                         far, buffers.data() + thread * floats);
   });
+}
+
+// The list of a query, by the keys: a disk is read by one thread.
+Status Selection::score_by_strips(std::span<float> scores, Workspace& scratch, SelectionExtras& extras) const {
+  LCRUN_CHECK(extras.keys != nullptr && n_choices_ == 1);
+  const int64_t far = end_ - first_, heads = n_kv_heads_ / n_scopes();
+  const auto room = scratch.take<float>(strip_floats(params_));
+  for (int64_t head = 0; head < n_kv_heads_; ++head) {
+    const auto list = listed_.subspan(static_cast<size_t>(head / heads * far), static_cast<size_t>(far));
+    const StripQueries queries{q_.row(0) + head * group_ * params_.layout.k_dim, pos0_, head};
+    LCRUN_TRY(score_strips(params_, *extras.keys, queries, list, scores.data() + head * group_ * far, far, room));
+    extras.looked_at += far;
+  }
+  return {};
 }
 
 // Scores become logarithms of shares: `totals`, those of the sums of all blocks, are taken off.
@@ -390,6 +339,25 @@ void Selection::shortlist(int64_t most, std::span<int32_t> lists, Workspace& scr
   scratch.release(mark);
 }
 
+// Shares of all far blocks, as logarithms; what the index was asked goes to `queries`.
+Status Selection::score_far(std::span<float> scores, std::span<float> totals, IndexQueries& queries, Workspace& scratch,
+                            SelectionExtras& extras) const {
+  if (reading_.is_by_keys()) {
+    LCRUN_CHECK(extras.keys != nullptr);
+    extras.looked_at += (end_ - first_) * n_kv_heads_;
+    return find_shares({reading_, params_, *extras.keys, pos0_, q_, first_, end_}, scores, scratch, n_threads_);
+  }
+  if (reading_.choice == Choice::kStrips) {
+    LCRUN_TRY(score_by_strips(scores, scratch, extras));
+  } else {
+    queries = index_.index->take_queries(n_kv_heads_ * head_rows_, scratch);
+    turn_queries(queries, scratch);
+    score(queries, scores, scratch);
+  }
+  normalise(scores, totals);
+  return {};
+}
+
 template <class Take>
 Status Selection::choose_for_tiles(Workspace& scratch, SelectionExtras& extras, const Take& take_blocks) {
   const size_t mark = scratch.mark();
@@ -407,16 +375,7 @@ Status Selection::choose_for_tiles(Workspace& scratch, SelectionExtras& extras, 
   std::span<float> scores;
   if (!is_all) {
     scores = scratch.take<float>(n_kv_heads_ * head_rows_ * (end_ - first_));
-    if (reading_.is_by_keys()) {
-      LCRUN_CHECK(extras.keys != nullptr);
-      LCRUN_TRY(find_shares({reading_, params_, *extras.keys, pos0_, q_, first_, end_}, scores, scratch, n_threads_));
-      extras.looked_at += (end_ - first_) * n_kv_heads_;
-    } else {
-      queries = index_.index->take_queries(n_kv_heads_ * head_rows_, scratch);
-      turn_queries(queries, scratch);
-      score(queries, scores, scratch);
-      normalise(scores, totals);
-    }
+    LCRUN_TRY(score_far(scores, totals, queries, scratch, extras));
     if (!is_exact) choose(scores, best, counts);
   }
   for (int64_t tile = 0; tile < n_tiles; ++tile) {
@@ -484,13 +443,15 @@ Result<TilePlan> plan_selection(const Reading& reading, const IndexOfLayer& inde
   };
   Selection all(reading, index, params, pos0, q, n_threads);
   const int64_t most = reading.most_listed();
-  if (!reading.has_levels() || all.n_far(q.rows - 1) <= most) {
+  const bool by_strips = reading.choice == Choice::kStrips;
+  const bool has_list = by_strips || reading.has_levels();
+  if (!has_list || all.n_far(q.rows - 1) <= (by_strips ? reading.blocks : most)) {
     LCRUN_TRY(all.choose_for_tiles(scratch, extras, keep));
     return tiles.plan();
   }
-  LCRUN_CHECK(extras.coarse.has_value() && reading.choice != Choice::kExact);
+  LCRUN_CHECK(by_strips || (extras.coarse.has_value() && reading.choice != Choice::kExact));
   const auto lists = scratch.take<int32_t>(tiles.size() * most);
-  const IndexOfLayer coarse{&extras.coarse->index, &extras.coarse->rows};
+  const IndexOfLayer coarse = by_strips ? index : IndexOfLayer{&extras.coarse->index, &extras.coarse->rows};
   Selection(reading, coarse, params, pos0, q, n_threads).shortlist(most, lists, scratch);
   for (int64_t query = 0; query < q.rows; query += each) {
     const int64_t tile = query / each * scopes;

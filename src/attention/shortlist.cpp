@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "src/attention/strips.hpp"
 #include "src/attention/tile.hpp"
 
 namespace lcrun::attention {
@@ -26,7 +27,9 @@ size_t pick_shortlist(std::span<const float> shares, int64_t first, std::span<Ra
 
 uint64_t shortlist_scratch_bytes(const Attention& attention, const AttnParams& params, int64_t tiles, int64_t rows,
                                  int n_threads) {
-  const IndexKind* kind = attention.coarse_index();
+  const bool has_strips = attention.ask.choice == Choice::kStrips || attention.read.choice == Choice::kStrips;
+  const IndexKind* kind =
+      has_strips && attention.coarse_index() == nullptr ? attention.index() : attention.coarse_index();
   if (kind == nullptr) return 0;
   const BlockIndex coarse(*kind, params.layout, params.rotary);
   const int64_t far = ceil_div(attention.n_ctx, storage::kBlockTokens);
@@ -35,7 +38,7 @@ uint64_t shortlist_scratch_bytes(const Attention& attention, const AttnParams& p
   return Workspace::bytes_of<int32_t>(tiles * most) + Workspace::bytes_of<float>(rows) + coarse.queries_bytes(rows) +
          Workspace::bytes_of<float>(rows * far) + Workspace::bytes_of<RankedBlock>(far * n_threads) +
          Workspace::bytes_of<float>(2 * params.n_heads * params.layout.k_dim) +
-         Workspace::bytes_of<float>(floats * n_threads);
+         Workspace::bytes_of<float>(floats * n_threads) + Workspace::bytes_of<float>(strip_floats(params));
 }
 
 int64_t scanned_bytes(const Reading& reading, const BlockIndex& index, const BlockIndex* coarse, int64_t pos0,

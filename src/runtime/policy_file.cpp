@@ -166,7 +166,8 @@ Status read_reading(const Fields& fields, Reading& reading) {
   LCRUN_TRY(fields.choice("positions", {"true", "relay", "clip", "group", "chunk"}, positions));
   LCRUN_TRY(fields.choice("scope", {"head", "layer"}, scope));
   auto choice = static_cast<size_t>(reading.choice);
-  LCRUN_TRY(fields.choice("choice", {"query", "tile", "exact", "antidiagonal", "sampled", "divergence"}, choice));
+  LCRUN_TRY(
+      fields.choice("choice", {"query", "tile", "exact", "strips", "antidiagonal", "sampled", "divergence"}, choice));
   reading.choice = static_cast<attention::Choice>(choice);
   auto remainder = static_cast<size_t>(reading.remainder);
   LCRUN_TRY(fields.choice("remainder", {"none", "blocks", "mean"}, remainder));
@@ -267,7 +268,7 @@ Status read_row(const Fields& fields, PolicyRows& rows) {
     return fields.refused("read.cadence", format("{}", policy.read.cadence), "1: only questions follow a leader");
   if (policy.ask.is_by_tile()) {
     return fields.refused("ask.choice", in_quotes(attention::name_of(policy.ask.choice)),
-                          "\"query\" or \"exact\": questions are asked token by token");
+                          "\"query\", \"exact\" or \"strips\": questions are asked token by token");
   }
   LCRUN_ASSIGN(const auto layers, fields.object("layers"));
   if (layers.has_value()) LCRUN_TRY(read_layers(*layers, policy.layers));

@@ -20,6 +20,7 @@ inline std::shared_ptr<const attention::PolicyRows> own_rows() {
     {"name": "levels-text", "like": "recall", "read": {"coarse": "sub8", "shortlist": 8, "scope": "head"},
      "ask": {"coarse": "sub8", "shortlist": 8, "mass": 0.8}},
     {"name": "levels-moc", "like": "moc", "read": {"coarse": "minmax", "shortlist": 21, "blocks": 4}},
+    {"name": "strips-text", "like": "moc", "read": {"choice": "strips", "blocks": 3}},
     {"name": "shared-blocks", "like": "select-blocks", "layers": {"plan_from": [{"layers": "1", "anchor": 0}]}}]})";
   auto rows = runtime::parse_policies(kText, "own_rows.hpp");
   INFO((rows.has_value() ? "" : rows.error().message));

@@ -107,7 +107,9 @@ const char* const kPolicyNames[] = {"stream",
                                     "levels",
                                     "levels-head",
                                     "levels-text",
-                                    "levels-moc"};
+                                    "levels-moc",
+                                    "sparf",
+                                    "strips-text"};
 
 }  // namespace
 
@@ -218,8 +220,8 @@ TEST_CASE("a budget of the whole context is dense attention, bit for bit", "[run
   auto options = options_of("dense");
   auto dense = open_tiny_session(model, options);
   const auto want = run(dense, tokens, kText);
-  for (const char* policy : {"select", "quest", "hip", "rekv", "longheads", "infllm", "infinitehip", "select-blocks",
-                             "select-mean", "shared-blocks", "levels", "levels-head"}) {
+  for (const char* policy : {"select", "quest", "hip", "rekv", "longheads", "infllm", "infinitehip", "sparf",
+                             "select-blocks", "select-mean", "shared-blocks", "levels", "levels-head"}) {
     options.policy = {policy, "dense", kTinyContext};
     options.policy.rows = own_rows();
     auto session = open_tiny_session(model, options);
@@ -298,7 +300,7 @@ TEST_CASE("pages on a disk that loses them change nothing in what a policy gives
   for (const std::string arch : {"llama", "gemma2"}) {
     const auto model = load_tiny(arch);
     for (const char* policy : {"stream", "select", "quest", "flexprefill-small", "xattention-small", "minference-small",
-                               "select-blocks", "recall-blocks", "levels-head"}) {
+                               "select-blocks", "recall-blocks", "levels-head", "sparf"}) {
       auto memory = open_tiny_session(model, options_of(policy));
       const auto want = run(memory, tokens, kText);
       for (const auto fault : {storage::Fault::kShortRead, storage::Fault::kFlipOnWrite}) {
