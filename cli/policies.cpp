@@ -39,6 +39,7 @@ Json json_of(const Reading& reading) {
     json["coarse"] = reading.coarse;
     json["shortlist"] = reading.shortlist;
   }
+  if (reading.cadence > 1) json["cadence"] = reading.cadence;
   if (reading.has_remainder()) json["remainder"] = name_of(reading.remainder);
   return json;
 }
@@ -57,6 +58,7 @@ std::string text_of(const Reading& reading) {
                    reading.needs_index() ? index : format("keys, {}", name_of(reading.choice)),
                    reading.scope == attention::Scope::kHead ? "head" : "layer");
     if (reading.has_levels()) text += format(", among {} by {}", reading.shortlist, reading.coarse);
+    if (reading.cadence > 1) text += format(" every {}", reading.cadence);
     if (reading.is_by_tile()) text += " and 64 tokens";
     if (reading.choice == attention::Choice::kExact) text += ", exactly";
     if (reading.choice == attention::Choice::kStrips) text += format(", among {} by channels", reading.most_listed());

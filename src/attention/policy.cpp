@@ -34,11 +34,15 @@ constexpr Reading leaving(Remainder remainder, Reading reading) {
   reading.remainder = remainder;
   return reading;
 }
+constexpr Reading every(int64_t tokens, Reading reading) {
+  reading.cadence = tokens;
+  return reading;
+}
 constexpr Reading dense(Positions positions) { return {Role::kDense, 0, 0, {positions}, {}, 0, Scope::kLayer}; }
 
 // Parameters are those of the papers where a block of 64 tokens allows; what differs is said in `about`.
-const std::vector<Policy>& table() {
-  static const std::vector<Policy> kPolicies = {
+std::vector<Policy> rows_for_questions() {
+  return {
       {"dense", "Vaswani et al., arXiv 1706.03762, section 3.2", {}, {}, "every key, true positions"},
       {"stream", "StreamingLLM, arXiv 2309.17453, section 3.2", stream(64, 1024), stream(64, 1024),
        "sinks and a window; finds nothing outside them"},
@@ -59,13 +63,26 @@ const std::vector<Policy>& table() {
       {"hip", "HiP, arXiv 2406.09827; InfiniteHiP, arXiv 2502.08910, section 3", stream(256, 1024),
        select("probe8", 32, Scope::kHead, 256, 1024), "one key of each 8 is probed, 2,048 tokens a head"},
       {"infinitehip", "InfiniteHiP, arXiv 2502.08910, section 3.2", stream(256, 1024),
-       shortlisted("probe8", 512, select("scan4", 32, Scope::kHead, 256, 1024)),
+       every(8, shortlisted("probe8", 512, select("scan4", 32, Scope::kHead, 256, 1024))),
        "one key of each 8 leaves 32,768 tokens a head, all their keys in 4 bits leave 2,048; two stages in place of "
-       "three, a choice for each token, no dense layers"},
+       "three, both chosen anew every 8 tokens; no dense layers"},
       {"sparf", "SparF (InstInfer), arXiv 2409.04992; SparQ, arXiv 2312.04985, section 3.2", stream(64, 1024),
        leaving(Remainder::kMean, choosing(Choice::kStrips, select("mean", 32, Scope::kHead, 64, 256))),
        "a quarter of the keys' channels chooses among four times as many blocks by their mean keys; what is not read "
        "counts by the mean value; blocks in place of tokens"},
+      {"bestfirst", "Quest's bounds, arXiv 2406.10774, section 3, searched best first", stream(64, 1024),
+       choosing(Choice::kExact, select("minmax16", 32, Scope::kLayer, 64, 256)),
+       "the blocks whose best keys have the largest shares, exactly: keys are looked at until no bound promises more"},
+      {"dca", "dual chunk attention (ChunkLlama), arXiv 2402.17463, section 3", dense(Positions::kChunk),
+       dense(Positions::kChunk), "every key, at distances of at most 3/4 of the trained context"},
+      {"selfextend", "Self-Extend, arXiv 2401.01325, section 3", dense(Positions::kGroup), dense(Positions::kGroup),
+       "every key; distances beyond 1/8 of the trained context are divided until half of it holds them; by blocks"},
+  };
+}
+
+// The same, of those that choose while they read.
+std::vector<Policy> rows_for_text() {
+  return {
       {"recall", "measured (docs/long-context.md)", choosing(Choice::kTile, select({}, 0, Scope::kLayer, 64, 0)),
        select({}, 0, Scope::kLayer, 64, 0), "`select` for text that is read, too: 64 tokens choose together"},
       {"flexprefill",
@@ -73,8 +90,8 @@ const std::vector<Policy>& table() {
        choosing(Choice::kDivergence, holding(0.9, select({}, 64, Scope::kHead, 128, 512, Positions::kTrue))),
        {},
        "64 queries together read as many blocks as hold 90 % of a head's attention, at most 4,096 tokens, by their "
-       "mean "
-       "and mean keys where that is like what 8 of them attend to, else by those; true positions, answers are dense"},
+       "mean and mean keys where that is like what 8 of them attend to, else by those; true positions, answers are "
+       "dense"},
       {"xattention",
        "XAttention, arXiv 2503.16428, section 2",
        choosing(Choice::kAntidiagonal, holding(0.9, select({}, 64, Scope::kHead, 128, 512, Positions::kTrue))),
@@ -92,14 +109,15 @@ const std::vector<Policy>& table() {
        select("mean", 20, Scope::kHead, 64, 256, Positions::kTrue),
        "every query its ranges by their mean keys, beside the first and the latest; ranges of 64 tokens, true "
        "positions"},
-      {"bestfirst", "Quest's bounds, arXiv 2406.10774, section 3, searched best first", stream(64, 1024),
-       choosing(Choice::kExact, select("minmax16", 32, Scope::kLayer, 64, 256)),
-       "the blocks whose best keys have the largest shares, exactly: keys are looked at until no bound promises more"},
-      {"dca", "dual chunk attention (ChunkLlama), arXiv 2402.17463, section 3", dense(Positions::kChunk),
-       dense(Positions::kChunk), "every key, at distances of at most 3/4 of the trained context"},
-      {"selfextend", "Self-Extend, arXiv 2401.01325, section 3", dense(Positions::kGroup), dense(Positions::kGroup),
-       "every key; distances beyond 1/8 of the trained context are divided until half of it holds them; by blocks"},
   };
+}
+
+const std::vector<Policy>& table() {
+  static const std::vector<Policy> kPolicies = [] {
+    std::vector<Policy> rows = rows_for_questions();
+    for (const Policy& row : rows_for_text()) rows.push_back(row);
+    return rows;
+  }();
   return kPolicies;
 }
 
