@@ -22,6 +22,9 @@
 namespace lcrun::cli {
 namespace {
 
+// Under a cap: for what cases that share a reading go back to, and the index of what they read again.
+constexpr uint64_t kForkRoom = uint64_t{192} << 20;
+
 using runtime::EvalKey;
 using runtime::EvalKind;
 using runtime::EvalRecord;
@@ -200,7 +203,9 @@ Status run_variant(const Context& given, const Variant& variant, const runtime::
   const auto found = static_cast<int64_t>(keys.size()) - left;
   if (found > 0) log(LogLevel::kInfo, "{}: {} of {} cases were done before", variant.name, found, keys.size());
   EvalProgress progress(variant.name, static_cast<size_t>(left));
-  const auto open = [&](int64_t n_ctx) { return open_session(context, engine, {n_ctx, n_ctx}); };
+  const auto open = [&](int64_t n_ctx) {
+    return open_session(context, engine, {.n_ctx = n_ctx, .wanted_tokens = n_ctx, .spare_bytes = kForkRoom});
+  };
   const auto keep = [&](const EvalRecord& record) {
     if (record.key.attention == variant.name) progress.case_done();
     return results.add(record);

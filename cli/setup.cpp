@@ -33,8 +33,7 @@ std::string advice(const Engine& engine, const model::CacheOptions& cache, uint6
 }
 
 // Gives the cache what the cap leaves and a disk for the rest, and refuses now what could not be finished later.
-Status apply_cap(const Context& context, const Engine& engine, int64_t wanted_tokens, int64_t sealed_tokens,
-                 Session& session) {
+Status apply_cap(const Context& context, const Engine& engine, const SessionNeeds& needs, Session& session) {
   const auto& options = context.options();
   const bool capped = options.mem_max > 0;
   const MemoryBudget& memory = MemoryBudget::process();
@@ -43,11 +42,12 @@ Status apply_cap(const Context& context, const Engine& engine, int64_t wanted_to
   const uint64_t cap = std::min(memory.cap(), available);
   const uint64_t room = std::max<uint64_t>(cap > held ? cap - held : 0, 1);
   const int64_t n_ctx = session.options().n_ctx;
-  int64_t wanted = std::min(std::max<int64_t>(wanted_tokens, 1), n_ctx);
+  int64_t wanted = std::min(std::max<int64_t>(needs.wanted_tokens, 1), n_ctx);
   if (capped && context.parsed.is_given("ctx-size")) wanted = n_ctx;
   const auto& cache = session.options().cache;
-  auto paging = paging_options(options, wanted - std::min(sealed_tokens, wanted));
-  paging.for_sealed = sealed_tokens > 0;
+  auto paging = paging_options(options, wanted - std::min(needs.sealed_tokens, wanted));
+  paging.spare_bytes = needs.spare_bytes;
+  paging.for_sealed = needs.sealed_tokens > 0;
   const Status paged = session.limit_state(room, paging);
   if (paged.has_value() && wanted <= session.max_tokens()) return {};
   if (!paged.has_value() && paged.error().code != Code::kNoMemory && !options.kv_dir.empty()) return paged;
@@ -68,7 +68,7 @@ Result<Session> open_within_cap(const Context& context, const Engine& engine, ru
   for (const char* index : kIndexesToTry) {
     if (*index != '\0') wanted.policy.index = index;
     LCRUN_ASSIGN(auto session, Session::open(engine.model, wanted));
-    const Status fits = apply_cap(context, engine, needs.wanted_tokens, needs.sealed_tokens, session);
+    const Status fits = apply_cap(context, engine, needs, session);
     if (fits.has_value()) return session;
     if (*index == '\0') first = fits.error();
     const attention::Attention* attention = session.attention();

@@ -26,6 +26,7 @@ struct SessionNeeds {
   int64_t wanted_tokens = 0;  // that must fit; 0 = not known yet
   int64_t sealed_tokens = 0;  // that a sealed file holds, whose pages may stay there
   bool measures = false;      // dense, unless --attention says otherwise
+  uint64_t spare_bytes = 0;   // PagingOptions
 };
 Result<runtime::Session> open_session(const Context& context, const runtime::Engine& engine, const SessionNeeds& needs);
 

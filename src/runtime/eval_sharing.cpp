@@ -56,17 +56,26 @@ SharedReading::SharedReading(Session& session, std::span<const EvalCase> cases) 
 
 size_t SharedReading::most_forks() const {
   const uint64_t cap = session_.options().max_state_bytes;
-  const uint64_t room = cap == 0 ? kMostForkBytes : std::min(kMostForkBytes, cap / 8);
+  uint64_t room = cap == 0 ? kMostForkBytes : std::min(kMostForkBytes, cap / 8);
+  // The other half of what is spare is for the index of what is read again.
+  if (session_.page_store() != nullptr) room = std::min(kMostForkBytes, session_.spare_bytes() / 2);
   const uint64_t each = std::max<uint64_t>(bytes_of_fork(session_), kMostForkBytes / 1024);
   return std::max<size_t>(1, room / each);
 }
 
 bool SharedReading::has_room(int64_t most_read) const {
   const uint64_t cap = session_.options().max_state_bytes;
-  // Frames of a page store are what they are; what does not fit goes to the disk.
-  if (cap == 0 || session_.page_store() != nullptr) return true;
+  if (cap == 0) return true;
+  const model::CacheOptions& cache = session_.options().cache;
   const uint64_t forks = (forks_.size() + 1) * bytes_of_fork(session_);
-  return session_.model().state_bytes(session_.options().cache, n_late_ + most_read) + forks <= cap;
+  if (session_.page_store() == nullptr) {
+    return session_.model().state_bytes(cache, n_late_ + most_read) + forks <= cap;
+  }
+  // Frames of a page store are what they are, and what does not fit goes to the disk; but not the index.
+  const model::CacheOptions without_index{cache.type_k, cache.type_v};
+  const uint64_t index =
+      session_.model().state_bytes(cache, most_read) - session_.model().state_bytes(without_index, most_read);
+  return forks + index <= session_.spare_bytes();
 }
 
 void SharedReading::choose_forks(std::span<const EvalCase> cases, size_t most) {

@@ -30,6 +30,7 @@ struct PagingOptions {
   bool for_sealed = false;     // frames hold pages of session files as they are: a little larger, and read faster
   int n_threads = 1;           // that check pages
   int64_t blocks_at_once = 4;  // of a layer, that a step must be able to hold
+  uint64_t spare_bytes = 0;    // of memory that forks of the state want beside the frames, as far as it goes
   int64_t reserve_tokens = 0;  // disk space that must be there before the run, as far as they do not fit in memory
   // Instead of a scratch file in `directory`, and of the file of a sealed session (tests). May be empty.
   std::function<Result<std::unique_ptr<storage::BlockDevice>>()> open_device;

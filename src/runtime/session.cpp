@@ -98,7 +98,8 @@ Status Session::limit_state(uint64_t max_state_bytes, const PagingOptions& wante
     const uint64_t others = model_->state_bytes(cache, options_.n_ctx) - paged;
     uint64_t left = max_state_bytes > others ? max_state_bytes - others : 0;
     const uint64_t marks = others > 0 ? std::min(kMarkBytes, left / 8) : 0;
-    left -= marks;
+    spare_bytes_ = std::max(marks, std::min(paging.spare_bytes, left / 4 * 3));
+    left -= spare_bytes_;
     const PagingPlan plan = plan_paging(append, left, options_.n_ctx, std::min(options_.batch, options_.n_ctx), paging);
     LCRUN_TRY(page_sequence(state_, plan, paging));
     fits = options_.n_ctx;

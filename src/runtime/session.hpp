@@ -96,6 +96,8 @@ class Session {
   uint64_t state_bytes() const { return state_.memory_bytes(); }
   uint64_t buffer_bytes() const;
   uint64_t mark_bytes() const { return state_.mark_bytes(); }
+  // With a page store: memory under the cap that neither its frames nor anything else of the whole context takes.
+  uint64_t spare_bytes() const { return spare_bytes_; }
   // From now on an edited prompt is read from its beginning where a layer has a window, and no memory is kept for that.
   void forget_marks() { state_.keep_marks(0); }
   // What queries that were not dense have read so far; the policy they follow (null: dense).
@@ -201,6 +203,7 @@ class Session {
   std::vector<Token> restored_tokens_;
   AskedTokens restored_asked_;
   int64_t max_tokens_ = 0;
+  uint64_t spare_bytes_ = 0;
   int64_t reused_tokens_ = 0;
   int64_t recomputed_tokens_ = 0;
   bool has_logits_ = false;

@@ -7,6 +7,7 @@
 
 #include "src/kernels/ops.hpp"
 #include "src/runtime/eval_sharing.hpp"
+#include "storage/sim_device.hpp"
 #include "tests/support/memory_files.hpp"
 #include "tests/support/tiny_session.hpp"
 
@@ -234,6 +235,42 @@ TEST_CASE("under a cap a shared reading leaves memory for its forks", "[runtime]
     REQUIRE(sharing.read({}).has_value());
     CHECK((session->mark_bytes() == 0) == (cap != 0));
   }
+}
+
+TEST_CASE("cases share a reading that is paged if what they read again has room for its index", "[runtime][eval]") {
+  Tiny tiny("gemma2");  // some layers see everything
+  EvalRequest request = request_for("passkey");
+  request.lengths = {6000};
+  const auto haystack = Haystack::create(*tiny.tokenizer, std::string(60000, 'x'), "text", 6000);
+  REQUIRE(haystack.has_value());
+  const auto batches = hidden_cases(request, *tiny.tokenizer, tiny.layout(), *haystack);
+  REQUIRE(batches.has_value());
+  const std::vector<EvalCase> cases = all_cases(*batches);
+  std::vector<bool> shares;
+  for (const uint64_t wanted : {uint64_t{0}, uint64_t{192} << 20}) {
+    CAPTURE(wanted);
+    auto options = tiny_session_options();
+    options.n_ctx = 1 << 18;  // far more than fits
+    options.policy = {"select", "auto", 256};
+    options.paging.spare_bytes = wanted;
+    options.paging.open_device = []() -> Result<std::unique_ptr<storage::BlockDevice>> {
+      storage::SimConfig config;
+      config.capacity = uint64_t{64} << 20;
+      return std::unique_ptr<storage::BlockDevice>(std::make_unique<storage::SimDevice>(config));
+    };
+    std::optional<Session> session;
+    for (options.max_state_bytes = 65536; !session.has_value(); options.max_state_bytes += 16384) {
+      auto made = Session::open(tiny.model, options);
+      if (made.has_value() && made->page_store() != nullptr) session.emplace(std::move(made).value());
+    }
+    SharedReading sharing(*session, cases);
+    shares.push_back(sharing.is_worth_it());
+    if (!sharing.is_worth_it()) continue;
+    REQUIRE(sharing.read({}).has_value());
+    for (const EvalCase& made : cases) REQUIRE(sharing.go_to(made, {}).has_value());
+    CHECK(session->state_bytes() <= session->options().max_state_bytes);
+  }
+  CHECK(shares == std::vector<bool>{false, true});
 }
 
 TEST_CASE("progress of cases that share a reading ends where it should", "[runtime][eval]") {
