@@ -2,47 +2,14 @@
 
 #include <vector>
 
-#include "cli/json_text.hpp"
 #include "src/base/format.hpp"
+#include "src/runtime/policy_file.hpp"
 
 namespace lcrun::cli {
 namespace {
 
 using attention::Reading;
 using attention::Role;
-
-const char* name_of(Role role) {
-  switch (role) {
-    case Role::kDense:
-      return "dense";
-    case Role::kStream:
-      return "stream";
-    case Role::kSelect:
-      return "select";
-  }
-  return "";
-}
-
-Json json_of(const Reading& reading) {
-  Json json = {{"role", name_of(reading.role)}};
-  if (reading.role != Role::kDense || reading.positions.moves()) json["positions"] = name_of(reading.positions.kind);
-  if (reading.role == Role::kDense) return json;
-  json["sinks"] = reading.sinks;
-  json["window"] = reading.window;
-  if (reading.role != Role::kSelect) return json;
-  if (reading.needs_index()) json["index"] = reading.index;
-  json["blocks"] = reading.blocks;
-  if (reading.mass > 0) json["mass"] = reading.mass;
-  json["scope"] = reading.scope == attention::Scope::kHead ? "head" : "layer";
-  if (reading.choice != attention::Choice::kQuery) json["choice"] = name_of(reading.choice);
-  if (reading.has_levels()) {
-    json["coarse"] = reading.coarse;
-    json["shortlist"] = reading.shortlist;
-  }
-  if (reading.cadence > 1) json["cadence"] = reading.cadence;
-  if (reading.has_remainder()) json["remainder"] = name_of(reading.remainder);
-  return json;
-}
 
 // What 0 stands for in `select`: the model's heads decide.
 std::string number(int64_t n) { return n == 0 ? "auto" : format("{}", n); }
@@ -55,8 +22,7 @@ std::string text_of(const Reading& reading) {
     const std::string most = reading.mass > 0 ? format("{} % of the attention, at most ", reading.mass * 100) : "";
     const std::string index = reading.index.empty() ? "auto" : std::string(reading.index);
     text += format(" + {}{} blocks by {}, a {}", most, number(reading.blocks),
-                   reading.needs_index() ? index : format("keys, {}", name_of(reading.choice)),
-                   reading.scope == attention::Scope::kHead ? "head" : "layer");
+                   reading.needs_index() ? index : format("keys, {}", name_of(reading.choice)), name_of(reading.scope));
     if (reading.has_levels()) text += format(", among {} by {}", reading.shortlist, reading.coarse);
     if (reading.cadence > 1) text += format(" every {}", reading.cadence);
     if (reading.is_by_tile()) text += " and 64 tokens";
@@ -99,18 +65,6 @@ std::string policies_table(const attention::PolicyRows* more) {
   return text;
 }
 
-std::string policies_json(const attention::PolicyRows* more) {
-  Json json = Json::array();
-  for (const auto& policy : all_rows(more)) {
-    Json row = {{"name", policy.name},        {"about", policy.about},
-                {"source", policy.source},    {"read", json_of(policy.read)},
-                {"ask", json_of(policy.ask)}, {"layers", {{"look_back", policy.layers.look_back}}}};
-    for (const auto& sharing : policy.layers.plan_from) {
-      row["layers"]["plan_from"].push_back({{"layers", sharing.layers}, {"anchor", sharing.anchor}});
-    }
-    json.push_back(std::move(row));
-  }
-  return json_text(json, 2) + "\n";
-}
+std::string policies_json(const attention::PolicyRows* more) { return runtime::rows_text(all_rows(more)); }
 
 }  // namespace lcrun::cli

@@ -36,7 +36,6 @@ const std::byte* BlockMeans::value_part(int64_t group, int64_t kv_head, const st
 
 // Attention with scores that are all alike: the kernels read every type of the cache.
 void BlockMeans::mean_value(const std::byte* v_part, float* mean) const {
-  const kernels::AttentionSlots& kernel = kernels::active().attention;
   const int64_t type = kv_index(layout_.v_type);
   const int64_t v_dim = layout_.v_dim, o_stride = round_up(v_dim, kernels::kValuePad);
   alignas(64) float s[kKvBlock] = {}, o[kernels::kMaxHeadDim] = {};
@@ -54,13 +53,8 @@ void BlockMeans::mean_value(const std::byte* v_part, float* mean) const {
   tile.l = &l;
   tile.decay = &decay;
   tile.gain = &gain;
-  kernel.softmax[type](tile);
-  if (v_dim == o_stride) {
-    kernel.accumulate[type](tile, v_part);
-  } else {
-    kernel.v_tile[type](v_part, v_dim, reinterpret_cast<std::byte*>(values));
-    kernel.accumulate_tile[type](tile, reinterpret_cast<const std::byte*>(values));
-  }
+  kernels::active().attention.softmax[type](tile);
+  add_values(tile, type, v_part, v_dim, reinterpret_cast<std::byte*>(values));
   for (int64_t d = 0; d < v_dim; ++d) mean[d] = o[d] / l;
 }
 

@@ -220,6 +220,13 @@ Slide slide_for(int64_t n_ctx, const Attention* attention) {
   return slide;
 }
 
+const char* name_of(Role role) {
+  constexpr const char* kNames[] = {"dense", "stream", "select"};
+  return kNames[static_cast<size_t>(role)];
+}
+
+const char* name_of(Scope scope) { return scope == Scope::kHead ? "head" : "layer"; }
+
 const char* name_of(Choice choice) {
   constexpr const char* kNames[] = {"query", "tile", "exact", "strips", "antidiagonal", "sampled", "divergence"};
   return kNames[static_cast<size_t>(choice)];

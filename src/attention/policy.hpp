@@ -23,6 +23,7 @@
 namespace lcrun::attention {
 
 enum class Role : uint8_t { kDense, kStream, kSelect };
+const char* name_of(Role role);  // "dense", ...
 // How blocks are chosen from their scores.
 //   query  each query for itself
 //   tile   the queries of a block of 64 together, by their mean (FlexPrefill's query-aware blocks, section 3.2): a 64th
@@ -44,6 +45,7 @@ const char* name_of(Choice choice);  // "query", ...
 enum class Remainder : uint8_t { kNone, kBlocks, kMean };
 const char* name_of(Remainder remainder);      // "none", ...
 enum class Scope : uint8_t { kHead, kLayer };  // who shares a choice of blocks: queries of a KV head, or of a layer
+const char* name_of(Scope scope);              // "head", "layer"
 
 // What queries do in layers that see everything. Numbers of tokens are multiples of 64.
 struct Reading {

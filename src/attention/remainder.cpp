@@ -47,10 +47,7 @@ void RemainderTerm::turn(const Queries& queries, const TileScratch& scratch) con
 
 void RemainderTerm::meet(const Group& group, const Queries& queries, int64_t rows, const TileScratch& scratch,
                          const AttnPartial& partial) const {
-  const kernels::AttentionSlots& kernel = kernels::active().attention;
-  const kernels::OpSlots& ops = kernels::active().ops;
   const int64_t k_type = kv_index(means_.key_type()), v_type = kv_index(means_.value_type());
-  const int64_t v_dim = params_.layout.v_dim;
   kernels::AttnTile tile;
   tile.rows = rows;
   tile.k_dim = params_.layout.k_dim;
@@ -73,46 +70,37 @@ void RemainderTerm::meet(const Group& group, const Queries& queries, int64_t row
   if (group.is_read == nullptr) {
     std::fill_n(tile.s, rows * kKvBlock, 0.0F);
   } else {
-    const std::byte* keys = means_.key_part(group.index, queries.kv_head, rows_);
-    if (rows <= kDirectRows) {
-      kernel.scores[k_type](tile, keys);
-    } else {
-      kernel.k_tile[k_type](keys, tile.k_dim, scratch.k);
-      kernel.scores_of_tile[k_type](tile, scratch.k);
-    }
-    if (params_.soft_cap > 0) ops.soft_cap(tile.s, params_.soft_cap, rows * kKvBlock);
+    score_part(tile, k_type, means_.key_part(group.index, queries.kv_head, rows_), scratch.k);
+    if (params_.soft_cap > 0) kernels::active().ops.soft_cap(tile.s, params_.soft_cap, rows * kKvBlock);
     for (int64_t i = 0; i < rows * kKvBlock; ++i) {
       tile.s[i] = group.is_read[i % kKvBlock] ? kRead : tile.s[i] + kLogBlock;
     }
   }
-  kernel.softmax[v_type](tile);
+  kernels::active().attention.softmax[v_type](tile);
   if (!group.with_values) return;
-  const std::byte* values = means_.value_part(group.index, queries.kv_head, rows_);
-  if (v_dim == partial.o_stride && rows <= kDirectRows) {
-    kernel.accumulate[v_type](tile, values);
-  } else {
-    kernel.v_tile[v_type](values, v_dim, scratch.v);
-    kernel.accumulate_tile[v_type](tile, scratch.v);
-  }
+  add_values(tile, v_type, means_.value_part(group.index, queries.kv_head, rows_), params_.layout.v_dim, scratch.v);
 }
 
 void RemainderTerm::add(const Queries& queries, const TileScratch& scratch, const AttnPartial& total) const {
   const int64_t first = first_far(), end = end_far(queries.pos);
+  const auto for_groups = [&](const auto& work) {
+    for (int64_t group = first / kKvBlock; group * kKvBlock < end; ++group) {
+      work(group, std::max<int64_t>(first - group * kKvBlock, 0), std::min(end - group * kKvBlock, kKvBlock));
+    }
+  };
   const AttnPartial term = AttnPartial::over(scratch.span, total.rows, total.o_stride);
   const bool is_mean = reading_.remainder == Remainder::kMean;
-  bool is_read[kKvBlock];
   bool is_begun = false;
-  for (int64_t group = first / kKvBlock; group * kKvBlock < end; ++group) {
-    const int64_t lo = std::max<int64_t>(first - group * kKvBlock, 0);
-    const int64_t hi = std::min(end - group * kKvBlock, kKvBlock);
-    if (mark_read(queries.segments, group, lo, hi, is_read) == 0) continue;
+  for_groups([&](int64_t group, int64_t lo, int64_t hi) {
+    bool is_read[kKvBlock];
+    if (mark_read(queries.segments, group, lo, hi, is_read) == 0) return;
     if (!is_begun) {
       turn(queries, scratch);
       init(term);
     }
     is_begun = true;
     meet({group, lo, hi, is_read, !is_mean}, queries, total.rows, scratch, term);
-  }
+  });
   if (!is_begun) return;
   if (is_mean) {
     // One row, of scores that are all alike; weights of the other rows are theirs already.
@@ -121,11 +109,9 @@ void RemainderTerm::add(const Queries& queries, const TileScratch& scratch, cons
     mean.m = &m;
     mean.l = &l;
     init(mean);
-    for (int64_t group = first / kKvBlock; group * kKvBlock < end; ++group) {
-      const int64_t lo = std::max<int64_t>(first - group * kKvBlock, 0);
-      const int64_t hi = std::min(end - group * kKvBlock, kKvBlock);
+    for_groups([&](int64_t group, int64_t lo, int64_t hi) {
       meet({group, lo, hi, nullptr, true}, queries, 1, scratch, mean);
-    }
+    });
     for (int64_t i = 0; i < total.o_stride; ++i) term.o[i] /= l;
     for (int64_t row = total.rows - 1; row >= 0; --row) {
       for (int64_t i = 0; i < total.o_stride; ++i) term.o[row * total.o_stride + i] = term.o[i] * term.l[row];

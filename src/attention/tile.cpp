@@ -96,29 +96,32 @@ void add_shared_scores(const AttnTile& tile, const std::byte* k_part, int64_t sh
   }
 }
 
+void score_part(const AttnTile& tile, int64_t k_index, const std::byte* part, std::byte* memory) {
+  const kernels::AttentionSlots& kernel = kernels::active().attention;
+  if (tile.rows <= kDirectRows || k_index == 0) {  // floats are tiles as they lie
+    kernel.scores[k_index](tile, part);
+  } else {
+    kernel.k_tile[k_index](part, tile.k_dim, memory);
+    kernel.scores_of_tile[k_index](tile, memory);
+  }
+}
+
+void add_values(const AttnTile& tile, int64_t v_index, const std::byte* part, int64_t v_dim, std::byte* memory) {
+  const kernels::AttentionSlots& kernel = kernels::active().attention;
+  if (v_dim == tile.o_stride && (tile.rows <= kDirectRows || v_index == 0)) {
+    kernel.accumulate[v_index](tile, part);
+  } else {
+    kernel.v_tile[v_index](part, v_dim, memory);
+    kernel.accumulate_tile[v_index](tile, memory);
+  }
+}
+
 void TileWorker::compute(const AttnTile& tile, const std::byte* head, int64_t sharing, const Geometry& geometry,
                          const TileScratch& scratch) const {
-  const std::byte* k_part = head;
-  const std::byte* v_part = head + geometry.k_bytes;
-  const int64_t k_dim = params_.layout.k_dim;
-  const int64_t v_dim = params_.layout.v_dim;
-  const bool is_direct = tile.rows <= kDirectRows;
-  const int64_t k_index = geometry.k_index;
-  const int64_t v_index = geometry.v_index;
-  if (is_direct || k_index == 0) {  // floats are tiles as they lie
-    kernel_.scores[k_index](tile, k_part);
-  } else {
-    kernel_.k_tile[k_index](k_part, k_dim, scratch.k);
-    kernel_.scores_of_tile[k_index](tile, scratch.k);
-  }
-  if (geometry.has_shared) add_shared_scores(tile, k_part, sharing, scratch.shared);
-  kernel_.softmax[v_index](tile);
-  if (v_dim == geometry.o_stride && (is_direct || v_index == 0)) {
-    kernel_.accumulate[v_index](tile, v_part);
-  } else {
-    kernel_.v_tile[v_index](v_part, v_dim, scratch.v);
-    kernel_.accumulate_tile[v_index](tile, scratch.v);
-  }
+  score_part(tile, geometry.k_index, head, scratch.k);
+  if (geometry.has_shared) add_shared_scores(tile, head, sharing, scratch.shared);
+  kernel_.softmax[geometry.v_index](tile);
+  add_values(tile, geometry.v_index, head + geometry.k_bytes, params_.layout.v_dim, scratch.v);
 }
 
 // Queries whose own block this is come first and read it open, if the layout is sealed.

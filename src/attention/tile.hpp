@@ -64,6 +64,12 @@ struct TileScratch {
 // tile.s. shared: k_dim padded to 64 floats of scratch.
 void add_shared_scores(const kernels::AttnTile& tile, const std::byte* k_part, int64_t sharing, float* shared);
 
+// Rows of `tile` meet a head's part of keys of type `k_index`: scores. Many rows want it as a tile, in `memory`.
+void score_part(const kernels::AttnTile& tile, int64_t k_index, const std::byte* part, std::byte* memory);
+// A part of values of type `v_index` by the weights that the softmax has left in `tile`; `memory` as above.
+void add_values(const kernels::AttnTile& tile, int64_t v_index, const std::byte* part, int64_t v_dim,
+                std::byte* memory);
+
 class TileWorker {
  public:
   TileWorker(const AttnParams& params, const storage::Region& kv, int64_t pos0, MatView q, MatView o)

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "src/attention/attention.hpp"
-#include "src/attention/block_means.hpp"
+#include "src/attention/block_summaries.hpp"
 #include "src/base/cgroup.hpp"
 #include "storage/region.hpp"
 
@@ -39,26 +39,15 @@ uint64_t open_blocks(const model::LayerConfig& layer, const model::CacheOptions&
   return static_cast<uint64_t>(blocks) * layout.open_form().block_bytes();
 }
 
-// The index of blocks, where one is kept.
-uint64_t index_blocks(const model::LayerConfig& layer, const model::CacheOptions& cache, int64_t n_tokens) {
-  const attention::IndexKind* kind = cache.attention == nullptr ? nullptr : cache.attention->index();
-  if (kind == nullptr || layer.window > 0) return 0;
-  const storage::RegionSpec spec = attention::BlockIndex(*kind, cache_layout(layer, cache), {}).region();
-  return static_cast<uint64_t>((spec.rows_of(n_tokens) + kBlock - 1) / kBlock) * spec.block_bytes;
-}
-
-// A coarse index before it, and the means of blocks, where those are kept.
-uint64_t other_summaries(const model::LayerConfig& layer, int64_t i, const model::CacheOptions& cache,
+// What the attention keeps of full blocks besides.
+uint64_t block_summaries(const model::LayerConfig& layer, int64_t i, const model::CacheOptions& cache,
                          int64_t n_tokens) {
-  if (cache.attention == nullptr || layer.window > 0) return 0;
-  const attention::KvLayout layout = cache_layout(layer, cache);
-  const attention::IndexKind* coarse = cache.attention->coarse_index();
+  if (layer.window > 0) return 0;
   uint64_t total = 0;
-  const auto add = [&](const storage::RegionSpec& spec) {
+  const attention::BlockSummaries summaries(cache.attention.get(), i, cache_layout(layer, cache), {});
+  for (const storage::RegionSpec& spec : summaries.regions()) {
     total += static_cast<uint64_t>((spec.rows_of(n_tokens) + kBlock - 1) / kBlock) * spec.block_bytes;
-  };
-  if (coarse != nullptr && cache.attention->keeps_index(i)) add(attention::BlockIndex(*coarse, layout, {}).region());
-  if (cache.attention->keeps_means(i)) add(attention::BlockMeans(layout, {}).region());
+  }
   return total;
 }
 
@@ -92,7 +81,7 @@ uint64_t cache_bytes(const model::ModelConfig& config, const model::CacheOptions
     const auto& layer = config.layers[i];
     if (layer.n_kv_heads > 0 && layer.k_dim > 0 && layer.mixer == "attention") {
       total += attention_cache(layer, cache, n_tokens) + open_blocks(layer, cache, n_tokens);
-      total += index_blocks(layer, cache, n_tokens) + other_summaries(layer, static_cast<int64_t>(i), cache, n_tokens);
+      total += block_summaries(layer, static_cast<int64_t>(i), cache, n_tokens);
     } else {
       total += recurrent_state(config.ssm);
     }

@@ -100,17 +100,20 @@ class Fields {
     return {};
   }
   // One of some names: the place in the list.
-  Status choice(std::string_view key, std::initializer_list<std::string_view> names, size_t& value) const {
+  template <typename Enum>
+  Status choice(std::string_view key, Enum last, Enum& value) const {
     std::string found;
     if (find(key) == nullptr) return {};
     LCRUN_TRY(text(key, found));
-    const auto at = std::find(names.begin(), names.end(), found);
-    if (at != names.end()) {
-      value = static_cast<size_t>(at - names.begin());
-      return {};
-    }
     std::string wanted;
-    for (const auto name : names) wanted += (wanted.empty() ? "" : ", ") + std::string(name);
+    for (int i = 0; i <= static_cast<int>(last); ++i) {
+      const std::string name = name_of(static_cast<Enum>(i));
+      if (found == name) {
+        value = static_cast<Enum>(i);
+        return {};
+      }
+      wanted += (wanted.empty() ? "" : ", ") + name;
+    }
     return refused(key, in_quotes(found), "one of " + wanted);
   }
   // The fields of a field; nothing where it is missing.
@@ -159,22 +162,13 @@ Status read_index(const Fields& fields, std::string_view key, const char* other,
 Status read_reading(const Fields& fields, Reading& reading) {
   LCRUN_TRY(fields.check({"role", "sinks", "window", "positions", "index", "blocks", "mass", "scope", "choice",
                           "cadence", "remainder", "coarse", "shortlist"}));
-  auto role = static_cast<size_t>(reading.role);
-  auto positions = static_cast<size_t>(reading.positions.kind);
-  auto scope = static_cast<size_t>(reading.scope);
-  LCRUN_TRY(fields.choice("role", {"dense", "stream", "select"}, role));
-  LCRUN_TRY(fields.choice("positions", {"true", "relay", "clip", "group", "chunk"}, positions));
-  LCRUN_TRY(fields.choice("scope", {"head", "layer"}, scope));
-  auto choice = static_cast<size_t>(reading.choice);
-  LCRUN_TRY(
-      fields.choice("choice", {"query", "tile", "exact", "strips", "antidiagonal", "sampled", "divergence"}, choice));
-  reading.choice = static_cast<attention::Choice>(choice);
-  auto remainder = static_cast<size_t>(reading.remainder);
-  LCRUN_TRY(fields.choice("remainder", {"none", "blocks", "mean"}, remainder));
-  reading.remainder = static_cast<attention::Remainder>(remainder);
-  reading.role = static_cast<Role>(role);
-  reading.positions = {static_cast<attention::Positions>(positions)};
-  reading.scope = static_cast<Scope>(scope);
+  auto positions = reading.positions.kind;
+  LCRUN_TRY(fields.choice("role", Role::kSelect, reading.role));
+  LCRUN_TRY(fields.choice("positions", attention::Positions::kChunk, positions));
+  LCRUN_TRY(fields.choice("scope", Scope::kLayer, reading.scope));
+  LCRUN_TRY(fields.choice("choice", attention::Choice::kDivergence, reading.choice));
+  LCRUN_TRY(fields.choice("remainder", attention::Remainder::kMean, reading.remainder));
+  reading.positions = {positions};
   LCRUN_TRY(fields.number("sinks", reading.sinks, kMaxTokens, storage::kBlockTokens));
   LCRUN_TRY(fields.number("window", reading.window, kMaxTokens, storage::kBlockTokens));
   LCRUN_TRY(fields.number("blocks", reading.blocks, kMaxBlocks, 1));
@@ -335,8 +329,7 @@ class KeyWatch {
 // --- writing ---------------------------------------------------------------------------------------------------------
 
 Json json_of(const Reading& reading) {
-  constexpr const char* kRoles[] = {"dense", "stream", "select"};
-  Json json = {{"role", kRoles[static_cast<size_t>(reading.role)]}};
+  Json json = {{"role", name_of(reading.role)}};
   if (reading.role != Role::kDense || reading.positions.moves()) json["positions"] = name_of(reading.positions.kind);
   if (reading.role == Role::kDense) return json;
   json["sinks"] = reading.sinks;
@@ -345,7 +338,7 @@ Json json_of(const Reading& reading) {
   if (reading.needs_index()) json["index"] = reading.index.empty() ? "auto" : std::string(reading.index);
   json["blocks"] = reading.blocks;
   if (reading.mass > 0) json["mass"] = reading.mass;
-  json["scope"] = reading.scope == Scope::kHead ? "head" : "layer";
+  json["scope"] = name_of(reading.scope);
   if (reading.choice != attention::Choice::kQuery) json["choice"] = attention::name_of(reading.choice);
   if (reading.cadence > 1) json["cadence"] = reading.cadence;
   if (reading.has_levels()) {
@@ -355,6 +348,22 @@ Json json_of(const Reading& reading) {
   if (reading.has_remainder()) json["remainder"] = attention::name_of(reading.remainder);
   return json;
 }
+
+Json json_of(std::span<const Policy> rows) {
+  Json all = Json::array();
+  for (const Policy& policy : rows) {
+    Json row = {{"name", policy.name},        {"source", policy.source},
+                {"about", policy.about},      {"read", json_of(policy.read)},
+                {"ask", json_of(policy.ask)}, {"layers", {{"look_back", policy.layers.look_back}}}};
+    for (const PlanSharing& sharing : policy.layers.plan_from) {
+      row["layers"]["plan_from"].push_back({{"layers", sharing.layers}, {"anchor", sharing.anchor}});
+    }
+    all.push_back(std::move(row));
+  }
+  return all;
+}
+
+std::string text_of(const Json& json) { return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"; }
 
 }  // namespace
 
@@ -389,19 +398,12 @@ std::string policies_text(const PolicyRows& rows, const std::string& measured) {
   Json json = {{"lcrun_policies", kFormat}};
   if (!rows.model.empty()) json["model"] = rows.model;
   if (!rows.auto_name.empty()) json["auto"] = rows.auto_name;
-  json["rows"] = Json::array();
-  for (const Policy& policy : rows.rows) {
-    Json row = {{"name", policy.name},        {"source", policy.source},
-                {"about", policy.about},      {"read", json_of(policy.read)},
-                {"ask", json_of(policy.ask)}, {"layers", {{"look_back", policy.layers.look_back}}}};
-    for (const PlanSharing& sharing : policy.layers.plan_from) {
-      row["layers"]["plan_from"].push_back({{"layers", sharing.layers}, {"anchor", sharing.anchor}});
-    }
-    json["rows"].push_back(std::move(row));
-  }
+  json["rows"] = json_of(rows.rows);
   if (!measured.empty()) json["measured"] = Json::parse(measured, nullptr, false);
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return text_of(json);
 }
+
+std::string rows_text(std::span<const Policy> rows) { return text_of(json_of(rows)); }
 
 std::string policy_path_of(const std::string& model_path) { return model_path + ".policy.json"; }
 

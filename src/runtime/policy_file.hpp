@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -23,6 +24,8 @@ namespace lcrun::runtime {
 Result<attention::PolicyRows> parse_policies(std::string_view text, const std::string& name);
 // A file that gives these rows back. `measured`: a JSON object that is kept in it, for people; may be empty.
 std::string policies_text(const attention::PolicyRows& rows, const std::string& measured);
+// Rows as a JSON array, as a file has them.
+std::string rows_text(std::span<const attention::Policy> rows);
 
 // Where a model's own file would be.
 std::string policy_path_of(const std::string& model_path);
