@@ -243,7 +243,7 @@ Commit plan_commit(const SaveRequest& request, const SessionId& id, const Superb
   commit.table_bytes = commit.encoded();
   const auto final_contents = sections_of(request, commit);
   for (uint32_t i = 0; i < kSections; ++i) superblock.sections[i].digest = digest_of(final_contents[i]);
-  superblock.file_bytes = space.end();
+  superblock.file_bytes = space.file_end();
   commit.dead_bytes = space.end() - std::min(space.end(), live);
   return commit;
 }

@@ -22,11 +22,12 @@ class SnapshotSpace {
     for (const auto& [offset, bytes] : used) {
       if (offset > end_) gaps_[end_] = offset - end_;
       end_ = std::max(end_, aligned(offset + bytes));
+      file_end_ = std::max(file_end_, offset + bytes);
     }
   }
 
-  uint64_t take(uint64_t bytes) {
-    bytes = aligned(bytes);
+  uint64_t take(uint64_t wanted) {
+    const uint64_t bytes = aligned(wanted);
     for (auto gap = gaps_.begin(); gap != gaps_.end(); ++gap) {
       if (gap->second < bytes) continue;
       const auto [offset, size] = *gap;
@@ -36,9 +37,12 @@ class SnapshotSpace {
     }
     const uint64_t offset = end_;
     end_ += bytes;
+    file_end_ = offset + wanted;
     return offset;
   }
+  // Where the next extent would begin; and where the last one ends, which is as long as the file must be.
   uint64_t end() const { return end_; }
+  uint64_t file_end() const { return file_end_; }
 
  private:
   static uint64_t aligned(uint64_t bytes) {
@@ -46,6 +50,7 @@ class SnapshotSpace {
   }
   std::map<uint64_t, uint64_t> gaps_;  // offset -> bytes
   uint64_t end_ = kSnapshotStart;
+  uint64_t file_end_ = kSnapshotStart;
 };
 
 }  // namespace lcrun::storage

@@ -31,9 +31,10 @@ PagingPlan plan_paging(const std::vector<uint64_t>& layers, uint64_t memory_byte
   // The open block of each layer, what a step writes, and what it reads.
   const int64_t wave = (options.blocks_at_once + kWaveUnit - 1) / kWaveUnit * kWaveUnit;
   const auto held = static_cast<uint64_t>(wave > kWaveUnit ? 4 * wave : 3 * kWaveUnit);
-  plan.frames_wanted = layers.size() + static_cast<uint64_t>(blocks_of(batch) + 1) + held + kSpareFrames;
+  const uint64_t all = plan.pages + kSpareFrames;  // no step wants more than there is
+  plan.frames_wanted = std::min(layers.size() + static_cast<uint64_t>(blocks_of(batch) + 1) + held + kSpareFrames, all);
   const uint64_t records = std::min<uint64_t>(plan.pages * kRecordBytes, memory_bytes / 4);
-  plan.frames = std::min((memory_bytes - records) / plan.page_bytes, plan.pages + kSpareFrames);
+  plan.frames = std::min((memory_bytes - records) / plan.page_bytes, all);
   const uint64_t reserved = pages(std::min(options.reserve_tokens, n_ctx));
   // Pages are written when three quarters of the frames are full.
   plan.reserve_pages = reserved > plan.frames / 4 * 3 ? reserved : 0;
