@@ -140,9 +140,11 @@ Json plan_json(const RunPlan& plan, const Context& context) {
   json["n_ctx_that_fits"] = room.n_ctx_in_memory;  // without a disk
   const attention::Attention* attention = cache.attention.get();
   const attention::IndexKind* index = attention == nullptr ? nullptr : attention->index();
+  const attention::IndexKind* coarse = attention == nullptr ? nullptr : attention->coarse_index();
   json["attention"] = {{"policy", attention == nullptr ? "dense" : attention->name},
                        {"prefill", attention == nullptr ? "dense" : attention->prefill},
                        {"index", index == nullptr ? Json(nullptr) : Json(index->name)},
+                       {"coarse", coarse == nullptr ? Json(nullptr) : Json(coarse->name)},
                        {"dense_until", attention == nullptr ? memory.n_ctx : attention->dense_until}};
   json["speed"] = speed_json(plan);
   if (!speed.has_value()) json["speed_missing"] = why_no_speed;
@@ -190,7 +192,11 @@ std::string plan_table(const RunPlan& plan) {
   text += row("weights, mapped (clean pages)", memory.mapped_bytes);
   text += row("weights, packed copies", memory.weight_bytes);
   text += row(format("cache of {} tokens, in memory", memory.n_ctx), room.cache_memory);
-  if (index_bytes > 0) text += row(format("  of it, index of blocks: {}", cache.attention->index()->name), index_bytes);
+  if (index_bytes > 0) {
+    const attention::IndexKind* coarse = cache.attention->coarse_index();
+    const std::string before = coarse != nullptr ? format(", {}", coarse->name) : "";
+    text += row(format("  of it, index of blocks: {}{}", cache.attention->index()->name, before), index_bytes);
+  }
   text += row("buffers of a step", memory.buffer_bytes);
   text += row("vocabulary and program", memory.other_bytes);
   text += row("memory of its own, in all", private_bytes(memory, room));

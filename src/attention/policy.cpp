@@ -9,6 +9,7 @@ namespace lcrun::attention {
 namespace {
 
 constexpr int64_t kBlock = storage::kBlockTokens;
+constexpr int64_t kShortlist = 512;  // blocks
 
 constexpr Reading stream(int64_t sinks, int64_t window, Positions positions = Positions::kRelay) {
   return {Role::kStream, sinks, window, {positions}, {}, 0, Scope::kLayer};
@@ -132,12 +133,21 @@ const Policy* find_policy(std::string_view name, const PolicyRows* more) {
 }
 
 // Measured on heads of 64 and of 256 (docs/long-context.md): only all keys find what a million tokens hide in other
-// words, and every block that is read beside the right one misleads. Narrow heads read worse for a long window, too.
+// words, and every block that is read beside the right one misleads. Means of 8 keys leave the right one among 512 where
+// heads are wide. Narrow heads read worse for a long window, too.
 Status complete(Reading& reading, const ModelShape& shape) {
+  const bool is_wide = shape.head_dim >= 128;
   if (reading.role == Role::kSelect) {
-    if (reading.index.empty() && reading.needs_index()) reading.index = "scan4";
     if (reading.blocks == 0) reading.blocks = 8;
-    if (reading.window == 0) reading.window = shape.head_dim >= 128 ? 1024 : 256;
+    if (reading.window == 0) reading.window = is_wide ? 1024 : 256;
+    if (reading.index.empty() && reading.needs_index()) {
+      reading.index = "scan4";
+      const bool may_list = reading.choice == Choice::kQuery || reading.choice == Choice::kTile;
+      if (is_wide && may_list && reading.coarse.empty()) {
+        reading.coarse = "sub8";
+        reading.shortlist = std::max(kShortlist, 4 * reading.blocks);
+      }
+    }
   }
   const int64_t window = reading.role == Role::kDense ? 0 : reading.window;
   LCRUN_ASSIGN(reading.positions, make_positions(reading.positions.kind, shape.n_ctx, shape.n_ctx_train, window));
@@ -418,10 +428,10 @@ Result<std::shared_ptr<const Attention>> resolve_policy(const PolicyChoice& choi
   made->ask = asked->ask;
   made->read = read->read;
   LCRUN_TRY(extend(choice, shape, *made));
-  LCRUN_TRY(complete(made->ask, shape));
-  LCRUN_TRY(complete(made->read, shape));
-  if (choice.budget > 0 && made->ask.role == Role::kSelect) {
-    made->ask.blocks = (choice.budget + kBlock - 1) / kBlock;
+  if (choice.budget > 0) made->ask.blocks = (choice.budget + kBlock - 1) / kBlock;
+  for (Reading* reading : {&made->ask, &made->read}) {
+    if (choice.index != "auto" && reading->needs_index()) reading->index = find_index_kind(choice.index)->name;
+    LCRUN_TRY(complete(*reading, shape));
   }
   if (choice.cadence > 0) made->ask.cadence = choice.cadence;
   // Within the trained context true positions are as good as any.
@@ -432,11 +442,6 @@ Result<std::shared_ptr<const Attention>> resolve_policy(const PolicyChoice& choi
   const bool own_layers = choice.layers == "auto";
   LCRUN_ASSIGN(made->roles, resolve_roles(own_layers ? asked->layers : LayerRoles{choice.layers, {}}, made->ask, shape,
                                           own_layers ? format("{}, layers", asked->name) : "--attn-layers"));
-  if (choice.index != "auto") {
-    for (Reading* reading : {&made->ask, &made->read}) {
-      if (reading->needs_index()) reading->index = find_index_kind(choice.index)->name;
-    }
-  }
   // A layer keeps one index: questions decide.
   if (made->ask.needs_index() && made->read.needs_index()) made->read.index = made->ask.index;
   if (made->ask.has_levels() && made->read.has_levels()) made->read.coarse = made->ask.coarse;

@@ -89,8 +89,10 @@ class Files(CliCase):
         chosen = self.run_json("plan", "-m", self.model("gemma3"), "-c", "1M", "--json")
         self.assertEqual((chosen["attention"]["policy"], chosen["attention"]["index"]), ("select", "scan4"))
         self.assertEqual(chosen["attention"]["dense_until"], dense["n_ctx_train"])
-        # 3 layers see everything: 64 keys of one head of 256 in bit planes, and what goes with them.
-        self.assertEqual(chosen["memory"]["index_bytes"], 3 * -(-1000000 // 64) * 8784)
+        # 3 layers see everything: 64 keys of one head of 256 in bit planes, and what goes with them; before them means
+        # of 8 keys in q8_0, 64 of them at once.
+        fine, coarse = -(-1000000 // 64) * 8784, -(-(1000000 // 8) // 64) * 64 * 272
+        self.assertEqual(chosen["memory"]["index_bytes"], 3 * (fine + coarse))
         speed = chosen["speed"]
         self.assertTrue(speed["is_estimate"])
         for name in ("stream_gbs", "linear_gflops", "prefill_tps_begin", "prefill_tps_end", "prefill_seconds",
@@ -99,7 +101,9 @@ class Files(CliCase):
         self.assertLess(speed["kv_bytes_per_token"], chosen["kv_bytes"] // 5)
         text = self.run_cli("plan", "-m", self.model("gemma3"), "-c", "1M").stdout.decode()
         self.assertIn("attention select", text)
-        self.assertIn("index of blocks: scan4", text)
+        self.assertIn("index of blocks: scan4, sub8", text)
+        plain = self.run_json("plan", "-m", self.model("gemma3"), "-c", "1M", "--attn-index", "scan4", "--json")
+        self.assertEqual(plain["memory"]["index_bytes"], 3 * fine)
         self.assertIn("answering, at the end of the context", text)
 
     def test_a_plan_that_fits_runs_and_one_that_does_not_is_refused(self):

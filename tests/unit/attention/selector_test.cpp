@@ -314,7 +314,21 @@ TEST_CASE("policies are completed for the heads of a model, and unknown names ar
   CHECK(a->reading(8192, false, 0).role == Role::kStream);
   CHECK(a->reading(8192, true, 0).role == Role::kSelect);
   CHECK(std::string(a->index()->name) == "scan4");
-  CHECK(std::string(resolve_policy({}, wide).value()->index()->name) == "scan4");
+  CHECK(a->coarse_index() == nullptr);
+  const auto b = resolve_policy({}, wide).value();
+  CHECK(std::string(b->index()->name) == "scan4");
+  REQUIRE(b->coarse_index() != nullptr);
+  CHECK(std::string(b->coarse_index()->name) == "sub8");
+  CHECK(b->ask.shortlist == 512);
+  CHECK(resolve_policy({"select", "auto", 64 * 300}, wide).value()->ask.shortlist == 1200);
+  CHECK(resolve_policy({"select", "auto", 0, "scan4"}, wide).value()->coarse_index() == nullptr);
+  CHECK(resolve_policy({"rekv"}, wide).value()->coarse_index() == nullptr);
+  // Choices that read the keys themselves take the index that they are given, alone.
+  for (const char* name : {"bestfirst", "sparf", "xattention"}) {
+    CAPTURE(name);
+    const auto row = resolve_policy({name}, wide);
+    CHECK((row.has_value() && (*row == nullptr || (*row)->coarse_index() == nullptr)));
+  }
   CHECK(resolve_policy({"select", "auto", 1000}, narrow).value()->ask.blocks == 16);
   CHECK(resolve_policy({"select", "dense"}, narrow).value()->read.role == Role::kDense);
   const auto wrong = resolve_policy({"selcet"}, narrow);
