@@ -3,10 +3,10 @@
 
     bench/fetch_peers.py [TARGET...]      (default: llama-bench) prints the path of each
 
-llama-bench, or any other target of llama.cpp, is built from PyPI's llama-cpp-python source package; peer_logits and
-peer_session are programs of ours (bench/peer_*.cpp) linked with its libraries; openvino is a launcher of
-bench/openvino_bench.py in an environment that has OpenVINO GenAI's wheel; onednn is oneDNN's library, for bench_onednn;
-matplotlib is a Python that can run bench/plot_depth.py.
+llama-bench, or any other target of llama.cpp, is built from PyPI's llama-cpp-python source package; peer_answer,
+peer_logits and peer_session are programs of ours (bench/peer_*.cpp) linked with its libraries; openvino is a launcher
+of bench/openvino_bench.py in an environment that has OpenVINO GenAI's wheel; onednn is oneDNN's library, for
+bench_onednn; matplotlib is a Python that can run bench/plot_depth.py.
 Everything stays in the cache folder (~/.cache/lcrun/peers); nothing of it enters this project. The peer is built
 for the very machine it runs on (GGML_NATIVE=ON): it gets every instruction that its authors can use here.
 """
@@ -19,7 +19,7 @@ import tarfile
 from pathlib import Path
 
 VERSION = "0.3.36"
-OUR_PROGRAMS = ("peer_logits", "peer_session")
+OUR_PROGRAMS = ("peer_answer", "peer_logits", "peer_session")
 OPENVINO = ["openvino-genai==2026.4.1.0", "numpy==2.4.6"]
 ONEDNN = ["onednn-cpu-gomp==2023.2.0"]  # oneDNN 3.2, on the OpenMP that we use too
 MATPLOTLIB = ["matplotlib==3.11.2"]

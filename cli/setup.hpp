@@ -30,8 +30,8 @@ struct SessionNeeds {
 };
 Result<runtime::Session> open_session(const Context& context, const runtime::Engine& engine, const SessionNeeds& needs);
 
-// Indexes to try one after another where the choice is ours and memory is short; "": the policy's own. One that is named
-// has no coarser one before it.
+// Indexes to try one after another where the choice is ours and memory is short; "": the policy's own. One that is
+// named has no coarser one before it.
 inline constexpr const char* kIndexesToTry[] = {"", "scan4", "sub8", "sub16", "mean"};
 
 // Where and how a cache that exceeds its memory goes to disk; space for `reserve_tokens` must be there.

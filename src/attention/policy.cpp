@@ -133,8 +133,8 @@ const Policy* find_policy(std::string_view name, const PolicyRows* more) {
 }
 
 // Measured on heads of 64 and of 256 (docs/long-context.md): only all keys find what a million tokens hide in other
-// words, and every block that is read beside the right one misleads. Means of 8 keys leave the right one among 512 where
-// heads are wide. Narrow heads read worse for a long window, too.
+// words, and every block that is read beside the right one misleads. Means of 8 keys leave the right one among 512
+// where heads are wide. Narrow heads read worse for a long window, too.
 Status complete(Reading& reading, const ModelShape& shape) {
   const bool is_wide = shape.head_dim >= 128;
   if (reading.role == Role::kSelect) {
