@@ -6,10 +6,11 @@
                             [--json FILE]
 
 A pass key (asked in its own words) and, half a text away, a number that opens a gate (asked in others) are hidden in
-the beginning of a text, each length and depth in a text of its own; the prompt is plain: text, blank line, question, the beginning of the
-answer. Greedy. llama.cpp reads the same tokens, in a context of what the model was trained on, and shifts it where the
-text is longer. lcrun reads once (`encode`) and answers with --attention auto from its session; and with --driver retri
-from the text. Right: the reply begins with the number. bench/fetch_peers.py peer_answer builds the peer.
+the beginning of a text, each length and depth in a text of its own; the prompt is plain: text, blank line, question,
+the beginning of the answer. Greedy. llama.cpp reads the same tokens, in a context of what the model was trained on, and
+shifts it where the text is longer. lcrun reads once (`encode`) and answers with --attention auto from its session; and
+with --driver retri from the text. Right: the reply begins with the number. bench/fetch_peers.py peer_answer builds the
+peer.
 """
 
 import argparse
